@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""seas_aug: realistic few-shot anomaly generation (SeaS, arXiv 2410.14987) for anomalib.
+
+Exports are loaded on first use, so that ``import seas_aug`` neither imports torch nor takes time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seas_aug.errors import SeasError
+    from seas_aug.pipeline.output import PairRecord, SeaSPipelineOutput
+    from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "PairRecord": "seas_aug.pipeline.output",
+    "SeaSPipeline": "seas_aug.pipeline.seas_pipeline",
+    "SeaSPipelineOutput": "seas_aug.pipeline.output",
+    "SeasError": "seas_aug.errors",
+}
+__all__ = ["PairRecord", "SeaSPipeline", "SeaSPipelineOutput", "SeasError", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import an export when it is first asked for."""
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    message = f"module 'seas_aug' has no attribute {name!r}"
+    raise AttributeError(message)

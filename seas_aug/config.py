@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting of the method, with the reason for its default.
+
+The values named "paper" are the published ones for Stable Diffusion v1-4 at 512 px; the plain defaults are those of the
+embedded base. Nothing here imports torch, so that the command line can print its help quickly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from seas_aug.errors import SeasError
+
+Resize = Literal["squash", "crop"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise SeasError(message)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images are and how they become squares.
+
+    Args:
+        root: category folder in MVTec layout (``train/good``, ``test/<type>``, ``ground_truth/<type>``).
+        datamodule: instead of ``root``, an anomalib datamodule as ``{"class_path": ..., "init_args": {...}}``.
+        few_shot: which defect images are fine-tuned on. A number in (0, 1] takes that leading fraction of each type by
+            name (1/3 is the paper's protocol), a file is a ``split.json`` of ``{type: {"few_shot": [names]}}``.
+        groups: CSV with the columns ``folder,file,group``; a group is never divided between few-shot and the rest.
+        image_size: side of the square in pixels; None takes the base's native size.
+        resize: ``squash`` scales both sides so that no defect is cut away; ``crop`` is the paper's resize + centre crop.
+        rotate: draw a rotation of 0, 90, 180 or 270 degrees (paper section 4.1).
+        flip: draw no flip, a horizontal or a vertical one.
+        num_normals: how many normal images are used, evenly spread over the sorted list; None takes all of them.
+        num_workers: data loading processes. Decoded images are cached, so none are needed for small sets.
+    """
+
+    root: Path | None = None
+    datamodule: dict[str, Any] | None = None
+    few_shot: str = "0.3333"
+    groups: Path | None = None
+    image_size: int | None = None
+    resize: Resize = "squash"
+    rotate: bool = True
+    flip: bool = True
+    num_normals: int | None = None
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """Unbalanced Abnormal (UA) prompt: how many new tokens describe the product and each anomaly type.
+
+    Args:
+        normal_tokens: tokens of the product, shared by normal and anomaly prompt (paper: 1).
+        anomaly_tokens: tokens of each anomaly type (paper: 4).
+        normal_word: word whose embedding the normal tokens start from.
+        anomaly_word: word whose embedding the anomaly tokens start from.
+    """
+
+    normal_tokens: int = 1
+    anomaly_tokens: int = 4
+    normal_word: str = "object"
+    anomaly_word: str = "defect"
+
+    def __post_init__(self) -> None:
+        _check(self.normal_tokens >= 1, f"prompt.normal_tokens is {self.normal_tokens}; give at least 1.")
+        _check(self.anomaly_tokens >= 1, f"prompt.anomaly_tokens is {self.anomaly_tokens}; give at least 1.")
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """Which cross-attention maps the Decoupled Anomaly Alignment (DA) loss reads.
+
+    Args:
+        resolutions: side of the maps in latent pixels; 32 and 16 as in the paper.
+        include_up_blocks: also read the up blocks (the paper's text means both, the authors' code reads the down
+            blocks twice). False is what produced the published results.
+    """
+
+    resolutions: tuple[int, ...] = (32, 16)
+    include_up_blocks: bool = False
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Stage 1: fine-tune U-Net and new token embeddings with L_SD + L_NA + L_DA.
+
+    Args:
+        steps_per_type: optimiser updates per anomaly type (paper: 800 on Stable Diffusion).
+        max_steps: total updates; None takes ``steps_per_type x number of types``.
+        batch_size: anomaly images per update, with as many normal ones beside them (paper: 2 x accumulation 2).
+        accumulate: gradient accumulation.
+        unet_lr: learning rate of all U-Net weights. A small base with few pretraining steps moves faster than
+            Stable Diffusion (paper: 4e-6).
+        embedding_lr: learning rate of the new embedding rows (paper: 4e-5).
+        da_weight: weight of the DA loss (paper: 1).
+        na_weight: weight of the Normal-image Alignment (NA) loss (paper: 1).
+        prompt_dropout: share of prompts replaced by the empty one, so that guidance has an unconditional model that
+            knows the product (paper: 0).
+        weight_decay: AdamW weight decay (paper: 0.01).
+        ema_decay: exponential moving average of the trained weights; 0 switches it off (paper: 0).
+    """
+
+    steps_per_type: int = 300
+    max_steps: int | None = None
+    batch_size: int = 4
+    accumulate: int = 1
+    unet_lr: float = 2e-4
+    embedding_lr: float = 2e-3
+    da_weight: float = 1.0
+    na_weight: float = 1.0
+    prompt_dropout: float = 0.1
+    weight_decay: float = 0.01
+    ema_decay: float = 0.995
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """Stage 2: train Refined Mask Prediction (RMP) on the frozen generator.
+
+    Args:
+        steps_per_type: updates per anomaly type (paper: 800).
+        max_steps: total updates; None takes ``steps_per_type x number of types``.
+        batch_size: anomaly images per update, with as many normal ones beside them.
+        accumulate: gradient accumulation.
+        lr: learning rate (paper: 5e-4).
+        max_timestep: noise is drawn up to this timestep, because masks are only read at the end of sampling
+            (the authors' code trains on all 1000).
+        channels: width of the mask branch; None takes 192 as in the paper, limited by the U-Net's own width.
+        attention_blocks: transformer blocks of the coarse branch (paper: 4).
+        weight_decay: AdamW weight decay.
+    """
+
+    steps_per_type: int = 200
+    max_steps: int | None = None
+    batch_size: int = 8
+    accumulate: int = 1
+    lr: float = 5e-4
+    max_timestep: int = 200
+    channels: int | None = None
+    attention_blocks: int = 4
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How images are drawn.
+
+    Args:
+        num_inference_steps: DPM-Solver++ steps (paper: 25; 15-20 are enough for this solver).
+        guidance_scale: classifier-free guidance (paper: 8 for MVTec AD, 2 for VisA, 5 for MVTec 3D).
+        strength: share of the noise that the reference normal starts with; 1 starts from almost pure noise, lower
+            values keep more of the reference outside the defect.
+        mask_threshold: probability above which a pixel belongs to the defect (paper: 0.2).
+        mask_steps: the mask is the mean over this many last steps (paper: 3).
+        max_retries: a pair whose mask came out empty is drawn again with the next seed of its own sequence.
+    """
+
+    num_inference_steps: int = 20
+    guidance_scale: float = 3.0
+    strength: float = 0.8
+    mask_threshold: float = 0.2
+    mask_steps: int = 3
+    max_retries: int = 20
+
+    def __post_init__(self) -> None:
+        _check(0 < self.strength <= 1, f"sampling.strength is {self.strength}; give a number above 0 and up to 1.")
+        _check(
+            self.num_inference_steps >= self.mask_steps >= 1,
+            f"sampling.mask_steps is {self.mask_steps} of {self.num_inference_steps} steps; give 1 or more, and not "
+            "more than num_inference_steps.",
+        )
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """Everything ``seas-aug finetune`` needs; saved as ``config.yaml`` in the run folder.
+
+    Args:
+        output: run folder; an unfinished run in it is continued.
+        base: ``embedded``, a local diffusers folder, or a hub id such as ``CompVis/stable-diffusion-v1-4``.
+        seed: seed of everything random in fine-tuning.
+        official: turn on the four numeric quirks of the authors' code together (down-block maps counted twice,
+            batch-global min-max, unscaled reference latent noised on a 1500-step schedule, mask branch with batch
+            statistics), to compare with their results.
+        precision: Lightning precision; None takes bf16-mixed where the hardware has it.
+        accelerator: Lightning accelerator.
+        devices: Lightning devices.
+        preview_every: optimiser updates between preview grids; 0 switches them off.
+        checkpoint_every: optimiser updates between checkpoints.
+    """
+
+    output: Path = Path("runs/seas")
+    base: str = "embedded"
+    seed: int = 0
+    official: bool = False
+    precision: Precision | None = None
+    accelerator: str = "auto"
+    devices: int | str = 1
+    preview_every: int = 500
+    checkpoint_every: int = 100
+    data: DataConfig = field(default_factory=DataConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    masks: MaskConfig = field(default_factory=MaskConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+
+def paper_preset() -> FineTuneConfig:
+    """Return the published settings for Stable Diffusion v1-4 at 512 px (SeaS section 4.1 and the authors' README)."""
+    return FineTuneConfig(
+        base="CompVis/stable-diffusion-v1-4",
+        data=DataConfig(image_size=512, resize="crop", num_normals=60),
+        generator=GeneratorConfig(
+            steps_per_type=800,
+            batch_size=2,
+            accumulate=2,
+            unet_lr=4e-6,
+            embedding_lr=4e-5,
+            prompt_dropout=0.0,
+            ema_decay=0.0,
+        ),
+        masks=MaskConfig(steps_per_type=800, batch_size=2, accumulate=2),
+        sampling=SamplingConfig(num_inference_steps=25, guidance_scale=8.0, strength=1.0),
+    )
+
+
+PRESETS = {"default": FineTuneConfig, "paper": paper_preset}
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """Return a dataclass as nested dicts of plain values (paths become text), ready for YAML or JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(dataclasses.asdict(config))
