@@ -102,10 +102,11 @@ class GeneratorConfig:
         embedding_lr: learning rate of the new embedding rows (paper: 4e-5).
         da_weight: weight of the DA loss (paper: 1).
         na_weight: weight of the Normal-image Alignment (NA) loss (paper: 1).
-        prompt_dropout: share of prompts replaced by the empty one, so that guidance has an unconditional model that
-            knows the product (paper: 0).
+        prompt_dropout: share of the normal images' prompts replaced by the empty one, so that the unconditional model
+            of the guidance knows the product (paper: 0).
         weight_decay: AdamW weight decay (paper: 0.01).
         ema_decay: exponential moving average of the trained weights; 0 switches it off (paper: 0).
+        gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
     """
 
     steps_per_type: int = 300
@@ -119,6 +120,7 @@ class GeneratorConfig:
     prompt_dropout: float = 0.1
     weight_decay: float = 0.01
     ema_decay: float = 0.995
+    gradient_clip: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -134,18 +136,18 @@ class MaskConfig:
         max_timestep: noise is drawn up to this timestep, because masks are only read at the end of sampling
             (the authors' code trains on all 1000).
         channels: width of the mask branch; None takes 192 as in the paper, limited by the U-Net's own width.
-        attention_blocks: transformer blocks of the coarse branch (paper: 4).
+        attention_blocks: transformer blocks of the coarse branch (paper: 4; a small base learns as much with 2).
         weight_decay: AdamW weight decay.
     """
 
     steps_per_type: int = 200
     max_steps: int | None = None
-    batch_size: int = 8
+    batch_size: int = 4
     accumulate: int = 1
     lr: float = 5e-4
     max_timestep: int = 200
     channels: int | None = None
-    attention_blocks: int = 4
+    attention_blocks: int = 2
     weight_decay: float = 0.01
 
 
@@ -227,8 +229,9 @@ def paper_preset() -> FineTuneConfig:
             embedding_lr=4e-5,
             prompt_dropout=0.0,
             ema_decay=0.0,
+            gradient_clip=0.0,
         ),
-        masks=MaskConfig(steps_per_type=800, batch_size=2, accumulate=2),
+        masks=MaskConfig(steps_per_type=800, batch_size=2, accumulate=2, attention_blocks=4),
         sampling=SamplingConfig(num_inference_steps=25, guidance_scale=8.0, strength=1.0),
     )
 

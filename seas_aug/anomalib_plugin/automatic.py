@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``augmentation: seas`` without a model: fine-tune on a few of the datamodule's defects, once per category.
+
+A model is found again by a hash over the few-shot pictures and the settings; a changed picture or setting makes a new
+one. Everything lies in the cache: ``models/<key>/`` (data links and run folder) and ``pools/<key>/`` (generated pairs).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from seas_aug.anomalib_plugin.cache import cache_folder
+from seas_aug.atomic import atomic_folder, atomic_write_text
+from seas_aug.config import DataConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
+from seas_aug.data.anomalib_source import category_from_datamodule
+from seas_aug.data.category import read_mvtec_folder
+from seas_aug.data.decode import content_hash
+from seas_aug.data.few_shot import FewShotSplit, select_few_shot
+from seas_aug.errors import SeasError
+
+
+@dataclass(frozen=True)
+class AutomaticSettings:
+    """What decides an automatically made model and pool; each is explained at ``SeasAugmentation``."""
+
+    root: Path | None
+    few_shot: str
+    groups: Path | None
+    base: str
+    max_steps: int | None
+    cache: str | None
+    anomaly_types: tuple[str, ...] | None
+    num_images: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to fine-tune on.
+
+    Args:
+        normals: normal training images.
+        split: few-shot, held-out and excluded images.
+    """
+
+    normals: tuple[Path, ...]
+    split: FewShotSplit
+
+    @property
+    def hashes(self) -> set[str]:
+        """Content hashes that may not appear in validation or test: few-shot images and others of their groups."""
+        images = [*(sample.image for sample in self.split.samples), *self.split.excluded]
+        return {content_hash(image) for image in images}
+
+
+def select_from_datamodule(datamodule: Any, settings: AutomaticSettings) -> Selection:
+    """Choose the few-shot images of a datamodule, or of ``settings.root``.
+
+    Args:
+        datamodule: anomalib datamodule after ``setup``, with nothing removed yet.
+        settings: ``root``, ``few_shot`` and ``groups`` are read.
+
+    Returns:
+        The choice; the same for the same files.
+
+    Raises:
+        SeasError: too few normal or defect images, a mask is missing, or a wrong ``few_shot`` or ``groups``.
+    """
+    if settings.root is not None:
+        category = read_mvtec_folder(settings.root)
+    else:
+        category = category_from_datamodule(datamodule, where=f"the datamodule {datamodule.name}")
+    return Selection(category.normals, select_few_shot(category, settings.few_shot, settings.groups))
+
+
+def prepare_pool(settings: AutomaticSettings, run: Path | None = None, selection: Selection | None = None) -> Path:
+    """Return a folder of generated pairs, made now unless the cache has it.
+
+    Args:
+        settings: all of them are read.
+        run: a fine-tuned run; without it a model is fine-tuned on ``selection``.
+        selection: from :func:`select_from_datamodule`.
+
+    Returns:
+        The folder, with its manifest.
+
+    Raises:
+        SeasError: neither ``run`` nor ``selection``, or fine-tuning or generating is not possible.
+    """
+    from seas_aug.generate.model_hash import find_model, model_hash
+    from seas_aug.generate.run import generate
+
+    cache = cache_folder(settings.cache)
+    if run is None:
+        if selection is None:
+            message = "No run and no few-shot images were given; give augmentation.run, or a datamodule with defects."
+            raise SeasError(message)
+        run = _fine_tuned(settings, selection, cache)
+    model = find_model(run)
+    key = _key([model_hash(model), settings.num_images, settings.anomaly_types, settings.seed])
+    pool, done = cache / "pools" / key, cache / "pools" / f"{key}.done"
+    if pool.is_dir() and done.is_file():
+        return pool
+    print(f"seas-aug: generating {settings.num_images} pairs per type into {pool}.", flush=True)
+    types = [name.split("+") for name in settings.anomaly_types] if settings.anomaly_types else None
+    with isolate_rng():
+        generate(run=run, output=pool, num_images=settings.num_images, anomaly_types=types, seed=settings.seed)
+    atomic_write_text(done, "")
+    return pool
+
+
+def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) -> Path:
+    from seas_aug.finetune.run import finetune
+
+    config = FineTuneConfig(
+        base=settings.base,
+        seed=settings.seed,
+        data=DataConfig(few_shot="1"),
+        generator=GeneratorConfig(max_steps=settings.max_steps),
+        masks=MaskConfig(max_steps=settings.max_steps),
+    )
+    shots = sorted((s.anomaly_type, content_hash(s.image), content_hash(s.mask)) for s in selection.split.samples)
+    folder = cache / "models" / _key([shots, as_plain(config)])
+    run = folder / "run"
+    if (run / "model" / "model_index.json").is_file():
+        print(f"seas-aug: found the model fine-tuned earlier in {run}.", flush=True)
+        return run
+    print(f"seas-aug: fine-tuning SeaS on {len(shots)} defect images into {run}; later runs find it there.", flush=True)
+    _link_layout(folder / "data", selection)
+    data = dataclasses.replace(config.data, root=folder / "data")
+    with isolate_rng():
+        finetune(dataclasses.replace(config, output=run, data=data))
+    return run
+
+
+def _link_layout(folder: Path, selection: Selection) -> None:
+    """Lay the chosen files out as an MVTec category, so that any datamodule can be fine-tuned on."""
+    with atomic_folder(folder) as root:
+        _link(selection.normals, root / "train" / "good", "")
+        for name, samples in selection.split.few_shot.items():
+            _link((sample.image for sample in samples), root / "test" / name, "")
+            _link((sample.mask for sample in samples), root / "ground_truth" / name, "_mask")
+
+
+def _link(files: Iterable[Path], folder: Path, ending: str) -> None:
+    folder.mkdir(parents=True)
+    for index, file in enumerate(files):
+        target = folder / f"{index:05d}{ending}{file.suffix}"
+        try:
+            target.symlink_to(file.absolute())
+        except OSError:  # a file system or user without symbolic links
+            shutil.copy2(file, target)
+
+
+def _key(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

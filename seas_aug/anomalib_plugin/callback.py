@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``SeasAugmentation``: the Lightning callback that gives a detector SeaS pairs as its anomalies."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from seas_aug.anomalib_plugin.automatic import AutomaticSettings, Selection, prepare_pool, select_from_datamodule
+from seas_aug.anomalib_plugin.leakage import LeakFilter
+from seas_aug.anomalib_plugin.pool import PairPool
+from seas_aug.anomalib_plugin.registry import DefectSource, DetectorAdapter, find_adapter
+from seas_aug.data.split_file import load_split
+from seas_aug.errors import SeasError
+
+logger = logging.getLogger(__name__)
+_EVALUATED = ("fit", "validate", "test")
+
+
+class SeasAugmentation(Callback):
+    """Train an anomalib detector on generated defects, and evaluate it without the images that SeaS was shown.
+
+    The pairs come from ``generated``, else from the model in ``run``, else from a model that is fine-tuned now on a few
+    of the datamodule's own defect images (found again in the cache by later runs).
+
+    Args:
+        run: run folder of ``seas-aug finetune``.
+        generated: folder of ``seas-aug generate``; no SeaS model is needed then.
+        source: ``seas`` trains on generated pairs; ``perlin`` leaves the detector's own anomalies in place and only
+            takes the few-shot images out of validation and test, so that both are measured on the same images.
+        root: folder in MVTec layout with the few-shot defect images, instead of the datamodule's own test set
+            (automatic fine-tuning only).
+        few_shot: leading fraction of each type, or a ``split.json`` (automatic fine-tuning only).
+        groups: CSV with ``folder,file,group``; a group is never divided (automatic fine-tuning only).
+        base: base model (automatic fine-tuning only).
+        max_steps: updates of each of the two fine-tuning stages; None takes the defaults (automatic only).
+        cache: folder for automatically made models and pools; None takes ``$SEAS_AUG_CACHE``, else the user's cache.
+        anomaly_types: only these types; None takes all of them.
+        num_images: pairs generated per type, where no ``generated`` folder is given.
+        probability: share of the images in a batch that get a defect; 0.5 is DRAEM's own default.
+        perlin_ratio: share of those defects that come from anomalib's Perlin source.
+        seed: seed of every draw.
+    """
+
+    def __init__(
+        self,
+        run: str | None = None,
+        generated: str | None = None,
+        source: Literal["seas", "perlin"] = "seas",
+        root: str | None = None,
+        few_shot: str | float = "0.3333",
+        groups: str | None = None,
+        base: str = "embedded",
+        max_steps: int | None = None,
+        cache: str | None = None,
+        anomaly_types: list[str] | None = None,
+        num_images: int = 100,
+        probability: float = 0.5,
+        perlin_ratio: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.run = Path(run) if run else None
+        self.generated = Path(generated) if generated else None
+        self.source = source
+        self.probability = probability
+        self.perlin_ratio = perlin_ratio
+        self.seed = seed
+        self.settings = AutomaticSettings(
+            root=Path(root) if root else None,
+            few_shot=str(few_shot),
+            groups=Path(groups) if groups else None,
+            base=base,
+            max_steps=max_steps,
+            cache=cache,
+            anomaly_types=tuple(anomaly_types) if anomaly_types else None,
+            num_images=num_images,
+            seed=seed,
+        )
+        self._filter: LeakFilter | None = None
+        self._selection: Selection | None = None
+        self._adapter: DetectorAdapter | None = None
+        self._defects: DefectSource | None = None
+        self._warned = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the pairs, clean the evaluation sets, and connect the detector.
+
+        Lightning has already run the datamodule's own ``setup``, so its splits exist and stay as they are.
+
+        Args:
+            trainer: the trainer, with an anomalib datamodule.
+            pl_module: the detector.
+            stage: ``fit``, ``validate`` or ``test``; ``predict`` is left alone.
+
+        Raises:
+            SeasError: a share outside [0, 1], fewer than one pair per type, no datamodule, a detector without an
+                adapter, or a folder that cannot be used.
+        """
+        stage = str(getattr(stage, "value", stage))
+        if stage not in _EVALUATED:
+            return
+        self._check_options()
+        datamodule = getattr(trainer, "datamodule", None)
+        if datamodule is None:
+            message = "SeasAugmentation saw no datamodule; give the Engine `datamodule=`, not separate data loaders."
+            raise SeasError(message)
+        attaching = stage == "fit" and self.source == "seas"
+        adapter = find_adapter(pl_module) if attaching else None  # before anything that takes long
+        if self._filter is None:
+            self._filter = LeakFilter(self._few_shot_hashes(datamodule))
+        pool = PairPool(self._pool_folder(), self.settings.anomaly_types) if attaching else None
+        removed = self._filter.remove_from(datamodule)
+        if any(removed.values()):
+            lost = ", ".join(f"{count} from {name}" for name, count in removed.items())
+            print(f"seas-aug: few-shot images taken out of evaluation: {lost}.", flush=True)
+        if adapter is not None and pool is not None:
+            generator = torch.Generator().manual_seed(self.seed)
+            self._defects = DefectSource(pool, self.probability, self.perlin_ratio, generator)
+            self._adapter = adapter
+            adapter.attach(pl_module, self._defects)
+            print(f"seas-aug: training on {len(pool)} pairs of {', '.join(pool.anomaly_types)}.", flush=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed the draws from seed, process and step, so that a resumed run goes on with other pairs."""
+        del pl_module
+        if self._defects is not None:
+            self._defects.pool.reshuffle()
+            self._defects.generator.manual_seed(self.seed + 1_000_003 * trainer.global_rank + trainer.global_step)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Let the adapter prepare the batch; Lightning calls this before the detector's own pre-processor."""
+        del trainer
+        if self._adapter is not None and self._defects is not None:
+            side, pair_side = max(batch.image.shape[-2:]), max(self._defects.pool.native_size)
+            if batch_idx == 0 and side > pair_side and not self._warned:
+                self._warned = True
+                logger.warning(
+                    "The detector trains at %d px on pairs of %d px, so that defects are blurred and test images are "
+                    "not; a Resize to %d px in model.init_args.pre_processor makes them alike.",
+                    side,
+                    pair_side,
+                    pair_side,
+                )
+            self._adapter.prepare_batch(pl_module, batch)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put the detector back as it was."""
+        del trainer, stage
+        self._detach(pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put the detector back as it was after an error or Ctrl+C; Lightning calls no teardown then."""
+        del trainer, exception
+        self._detach(pl_module)
+
+    def _check_options(self) -> None:
+        # Not in the constructor: jsonargparse would bury the sentence in an account of everything else it tried.
+        for name, share in {"probability": self.probability, "perlin_ratio": self.perlin_ratio}.items():
+            if not 0 <= share <= 1:
+                message = f"augmentation.{name} is {share}; give a share between 0 and 1."
+                raise SeasError(message)
+        if self.settings.num_images < 1:
+            message = f"augmentation.num_images is {self.settings.num_images}; give at least 1 pair per type."
+            raise SeasError(message)
+
+    def _detach(self, model: LightningModule) -> None:
+        if self._adapter is not None:
+            self._adapter.detach(model)
+        self._adapter = self._defects = None
+
+    def _few_shot_hashes(self, datamodule: Any) -> set[str]:
+        if self.run is not None:
+            return set(load_split(self.run / "split.json").forbidden_hashes)
+        if self.generated is not None:
+            record = self.generated / "split.json"
+            if record.is_file():
+                return set(load_split(record).forbidden_hashes)
+            logger.warning(
+                "%s does not exist, so it is not known which images SeaS was fine-tuned on and none is taken out of "
+                "validation and test; give the run folder as well (augmentation.run).",
+                record,
+            )
+            return set()
+        self._selection = self._selection or select_from_datamodule(datamodule, self.settings)
+        return self._selection.hashes
+
+    def _pool_folder(self) -> Path:
+        if self.generated is not None:
+            return self.generated
+        return prepare_pool(self.settings, run=self.run, selection=self._selection)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of generated triples (defect image, mask, reference) that a detector draws from while it trains."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from seas_aug.errors import SeasError
+from seas_aug.generate.writer import MANIFEST
+from seas_aug.generate.writer import read_manifest as read_lines
+
+Triple = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class PoolEntry:
+    """Where one triple lies.
+
+    Args:
+        image: generated defect image.
+        mask: its mask, 0/255.
+        reference: the real normal image it started from.
+        anomaly_type: name of the folder, several recombined types joined by ``+``.
+    """
+
+    image: Path
+    mask: Path
+    reference: Path
+    anomaly_type: str
+
+
+class PairPool:
+    """Triples of a generated folder, loaded when they are drawn.
+
+    Each pass hands out every triple once, in an order that the caller's generator draws, so that no two epochs look
+    alike and no triple is left out.
+
+    Args:
+        folder: what ``seas-aug generate --output`` wrote (``manifest.jsonl`` in it names the files).
+        anomaly_types: only these types (``a+b`` for recombined ones); None takes all of them.
+        cache_bytes: bound on the decoded pictures kept in memory.
+
+    Raises:
+        SeasError: no manifest, a file that is missing, an unknown type, or no pair at all.
+    """
+
+    def __init__(
+        self, folder: str | Path, anomaly_types: Sequence[str] | None = None, cache_bytes: int = 512 * 2**20
+    ) -> None:
+        self.folder = Path(folder)
+        entries = read_manifest(self.folder)
+        known = sorted({entry.anomaly_type for entry in entries})
+        wanted = {name if name in known else "+".join(sorted(name.split("+"))) for name in anomaly_types or ()}
+        unknown = sorted(wanted - set(known))
+        if unknown:
+            message = f"{self.folder} has no pairs of type {', '.join(unknown)}; it has {', '.join(known)}."
+            raise SeasError(message)
+        self.entries = tuple(entry for entry in entries if not wanted or entry.anomaly_type in wanted)
+        self.anomaly_types = tuple(sorted({entry.anomaly_type for entry in self.entries}))
+        self._cache_bytes = cache_bytes
+        self._held_bytes = 0
+        self._cache: OrderedDict[tuple[int, int, int], Triple] = OrderedDict()
+        self._deck: list[int] = []
+
+    def __len__(self) -> int:
+        """Number of triples."""
+        return len(self.entries)
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """Height and width of the first generated picture in pixels."""
+        image = _read(self.entries[0].image, cv2.IMREAD_COLOR)
+        return int(image.shape[0]), int(image.shape[1])
+
+    def draw(self, generator: torch.Generator, n: int, size: tuple[int, int]) -> Triple:
+        """Draw triples, each once before any comes again.
+
+        Args:
+            generator: source of the order (a CPU generator).
+            n: how many, 0 or more.
+            size: height and width in pixels.
+
+        Returns:
+            ``(images, masks, references)``: float32 ``[n, 3, H, W]`` in [0, 1], float32 ``[n, 1, H, W]`` of 0 and 1,
+            float32 ``[n, 3, H, W]`` in [0, 1].
+        """
+        triples = [self._load(self._next(generator), size) for _ in range(n)]
+        height, width = size
+        if not triples:
+            return torch.zeros(0, 3, height, width), torch.zeros(0, 1, height, width), torch.zeros(0, 3, height, width)
+        images, masks, references = (torch.stack(part) for part in zip(*triples, strict=True))
+        return images.float() / 255, masks.float(), references.float() / 255
+
+    def reshuffle(self) -> None:
+        """Forget what is left of the current pass; the next draw starts a new one."""
+        self._deck.clear()
+
+    def _next(self, generator: torch.Generator) -> int:
+        if not self._deck:
+            self._deck = torch.randperm(len(self.entries), generator=generator).tolist()
+        return self._deck.pop()
+
+    def _load(self, index: int, size: tuple[int, int]) -> Triple:
+        key = (index, *size)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        entry = self.entries[index]
+        triple = (_picture(entry.image, size), _mask(entry.mask, size), _picture(entry.reference, size))
+        self._cache[key] = triple
+        self._held_bytes += _bytes(triple)
+        while self._held_bytes > self._cache_bytes and self._cache:
+            self._held_bytes -= _bytes(self._cache.popitem(last=False)[1])
+        return triple
+
+
+def read_manifest(folder: Path) -> list[PoolEntry]:
+    """Read the triples that a generated folder's manifest lists; generated normal images have no mask and are skipped.
+
+    Args:
+        folder: folder with ``manifest.jsonl``.
+
+    Returns:
+        The triples in the manifest's order.
+
+    Raises:
+        SeasError: the manifest or a file is missing, or there is no pair.
+    """
+    entries = []
+    manifest = folder / MANIFEST
+    for record in read_lines(folder):
+        image, mask, reference = record["file"], record["mask"], record["reference"]
+        if not mask or not reference:
+            continue
+        entry = PoolEntry(folder / image, folder / mask, folder / reference, record["folder"])
+        missing = [path for path in (entry.image, entry.mask, entry.reference) if not path.is_file()]
+        if missing:
+            message = f"{missing[0]} is named in {manifest} but does not exist; generate the folder again."
+            raise SeasError(message)
+        entries.append(entry)
+    if not entries:
+        message = f"{manifest} lists no defect pair; run `seas-aug generate` with --num_images 1 or more."
+        raise SeasError(message)
+    return entries
+
+
+def _read(path: Path, flags: int) -> cv2.typing.MatLike:
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        message = f"{path} cannot be read as an image; generate the folder again."
+        raise SeasError(message)
+    return image
+
+
+def _picture(path: Path, size: tuple[int, int]) -> Tensor:
+    """Return uint8 ``[3, H, W]``, resized just as anomalib resizes the pictures beside it."""
+    image = torch.from_numpy(cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
+    return transforms.resize(image, list(size), antialias=True).contiguous()
+
+
+def _mask(path: Path, size: tuple[int, int]) -> Tensor:
+    """Return uint8 ``[1, H, W]`` of 0 and 1; a defect thinner than a pixel of the new size survives."""
+    mask = torch.from_numpy(_read(path, cv2.IMREAD_GRAYSCALE) > 127)[None].float()
+    share = transforms.resize(mask, list(size), antialias=True)
+    kept = share >= 0.5
+    return (kept if kept.any() else share > 0).to(torch.uint8)
+
+
+def _bytes(triple: Triple) -> int:
+    return sum(part.numel() for part in triple)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters: how generated pairs reach a detector, one small class per detector.
+
+A third party adds a detector in one file::
+
+    from seas_aug.anomalib_plugin import DetectorAdapter, register_adapter
+
+    @register_adapter("MyDetector")
+    class MyAdapter(DetectorAdapter):
+        def attach(self, model, source): ...
+        def prepare_batch(self, model, batch): ...
+        def detach(self, model): ...
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar
+
+import torch
+from lightning.pytorch import LightningModule
+
+from seas_aug.anomalib_plugin.pool import PairPool
+from seas_aug.errors import SeasError
+
+
+@dataclass(frozen=True)
+class DefectSource:
+    """What an adapter draws its defects from.
+
+    Args:
+        pool: the generated triples.
+        probability: share of the images in a batch that get a defect, 0 to 1.
+        perlin_ratio: share of those defects that come from the detector's own Perlin source, 0 to 1.
+        generator: CPU generator of every random choice.
+    """
+
+    pool: PairPool
+    probability: float
+    perlin_ratio: float
+    generator: torch.Generator
+
+    def choose(self, batch_size: int) -> tuple[list[int], list[int]]:
+        """Draw which images of a batch get a defect.
+
+        Args:
+            batch_size: images in the batch.
+
+        Returns:
+            Rows for generated pairs and rows for the detector's own source; ascending, and no row is in both.
+        """
+        chance, origin = torch.rand(2, batch_size, generator=self.generator)
+        defect = chance < self.probability
+        own = defect & (origin < self.perlin_ratio)
+        return (defect & ~own).nonzero().flatten().tolist(), own.nonzero().flatten().tolist()
+
+
+class DetectorAdapter(ABC):
+    """Connects a detector with a :class:`DefectSource` while it trains."""
+
+    @abstractmethod
+    def attach(self, model: LightningModule, source: DefectSource) -> None:
+        """Put the source into the detector, before training.
+
+        Args:
+            model: the detector.
+            source: what to draw from.
+        """
+
+    @abstractmethod
+    def prepare_batch(self, model: LightningModule, batch: Any) -> None:
+        """Change a training batch before the detector's own pre-processing sees it.
+
+        Args:
+            model: the detector.
+            batch: anomalib's ``ImageBatch``, changed in place.
+        """
+
+    @abstractmethod
+    def detach(self, model: LightningModule) -> None:
+        """Put the detector back as it was; also called after an error.
+
+        Args:
+            model: the detector.
+        """
+
+
+_ADAPTERS: dict[str, type[DetectorAdapter]] = {}
+_BUILT_IN = ("seas_aug.anomalib_plugin.draem",)
+AdapterType = TypeVar("AdapterType", bound=type[DetectorAdapter])
+
+
+def register_adapter(*names: str) -> Callable[[AdapterType], AdapterType]:
+    """Register the decorated adapter for detectors of these class names (and for their subclasses).
+
+    Args:
+        names: class names of detectors, such as ``"Draem"``; a later registration replaces an earlier one.
+    """
+
+    def register(adapter: AdapterType) -> AdapterType:
+        for name in names:
+            _ADAPTERS[name] = adapter
+        return adapter
+
+    return register
+
+
+def registered_detectors() -> tuple[str, ...]:
+    """Return the class names of all detectors that have an adapter, sorted."""
+    for module in _BUILT_IN:
+        import_module(module)
+    return tuple(sorted(_ADAPTERS))
+
+
+def find_adapter(model: LightningModule) -> DetectorAdapter:
+    """Return a new adapter for a detector.
+
+    Args:
+        model: the detector; its class, then its base classes, are looked up by name.
+
+    Raises:
+        SeasError: there is no adapter for it.
+    """
+    known = registered_detectors()
+    for kind in type(model).__mro__:
+        if kind.__name__ in _ADAPTERS:
+            return _ADAPTERS[kind.__name__]()
+    names = ", ".join(known)
+    message = f"{type(model).__name__} has no adapter for generated anomalies; augmentation: seas works with {names}."
+    raise SeasError(message)

@@ -1,0 +1,1 @@
+"""The embedded base: loading, renderer, pretraining and weights."""

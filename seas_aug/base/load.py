@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load the models of a base: the embedded one, a local diffusers folder, or one from the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seas_aug.errors import SeasError
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+EMBEDDED_VERSIONS = ("v1",)
+_WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass
+class BaseModels:
+    """The parts of a latent diffusion model, in float32.
+
+    Attributes:
+        unet: noise predictor.
+        vae: autoencoder.
+        text_encoder: CLIP text model.
+        tokenizer: its tokenizer.
+        scheduler: training noise schedule (DDPM).
+        image_size: native side of the images in pixels.
+        name: what a run records: ``embedded-v1``, a folder or a hub id.
+    """
+
+    unet: Any
+    vae: Any
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: Any
+    image_size: int
+    name: str
+
+
+def load_base(base: str = "embedded") -> BaseModels:
+    """Load a base by name.
+
+    Args:
+        base: ``embedded`` (the newest embedded version), ``embedded-v1``, a local diffusers folder, or a hub id.
+
+    Raises:
+        SeasError: an unknown version, a folder or hub id that holds no diffusion model, or damaged weights.
+    """
+    if base == "embedded":
+        base = f"embedded-{EMBEDDED_VERSIONS[-1]}"
+    if base.startswith("embedded-"):
+        version = base.removeprefix("embedded-")
+        if version not in EMBEDDED_VERSIONS:
+            message = f"base '{base}' is not in this package, which has {_names()}; choose one of them."
+            raise SeasError(message)
+        _check_hashes(_WEIGHTS / version)
+        return _load(str(_WEIGHTS / version), base)
+    folder = Path(base)
+    if folder.exists() and not (folder / "model_index.json").is_file():
+        message = (
+            f"base '{base}' is no diffusion model: it has no model_index.json; give a folder saved by diffusers with "
+            f"unet, vae, text_encoder, tokenizer and scheduler, a hub id, or {_names()}."
+        )
+        raise SeasError(message)
+    return _load(base, base)
+
+
+def _names() -> str:
+    return ", ".join(f"'embedded-{version}'" for version in EMBEDDED_VERSIONS)
+
+
+def _check_hashes(folder: Path) -> None:
+    expected = json.loads((folder / "base.json").read_text(encoding="utf-8"))["sha256"]
+    for name, digest in expected.items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            message = f"{folder / name} is damaged: its sha256 differs from base.json; install seas_aug again."
+            raise SeasError(message)
+
+
+def _load(source: str, name: str) -> BaseModels:
+    import diffusers
+    import torch
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    try:
+        index = diffusers.DiffusionPipeline.load_config(source)
+        vae_class = getattr(diffusers, index["vae"][1])
+        unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=torch.float32)
+        vae = vae_class.from_pretrained(source, subfolder="vae", torch_dtype=torch.float32)
+        text_encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=torch.float32)
+        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
+        scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        message = (
+            f"base '{name}' could not be loaded as a Stable-Diffusion-like model ({_first_line(error)}); give "
+            f"{_names()}, a local diffusers folder, or a hub id that this machine can reach."
+        )
+        raise SeasError(message) from error
+    if scheduler.config.prediction_type != "epsilon":
+        message = (
+            f"base '{name}' predicts '{scheduler.config.prediction_type}', but the losses of SeaS need a model that "
+            "predicts the noise (epsilon), such as Stable Diffusion 1.x."
+        )
+        raise SeasError(message)
+    from seas_aug.base.latents import latent_scale
+
+    image_size = int(unet.config.sample_size) * latent_scale(vae)
+    return BaseModels(unet, vae, text_encoder, tokenizer, scheduler, image_size, name)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")

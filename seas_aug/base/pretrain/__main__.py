@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pretrain the embedded base: ``python -m seas_aug.base.pretrain {autoencoder,diffusion,export} --help``.
+
+The stages run one after the other, each in minutes on a GPU or an hour on two cores, and each continues where it was
+stopped. They read nothing but the renderer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonargparse
+import lightning
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from torch.utils.data import DataLoader
+
+from seas_aug.base.pretrain.architecture import LATENT_CHANNELS
+from seas_aug.base.pretrain.autoencoder import AutoencoderModule
+from seas_aug.base.pretrain.diffusion import DiffusionModule, LatentPool, LatentScenes
+from seas_aug.base.pretrain.export import export_base
+from seas_aug.base.pretrain.linear_start import patch_basis, write_linear_code
+from seas_aug.base.pretrain.scenes import CropDataset, ScenePool
+
+_HELD_OUT_SEED = 10_000_000
+
+
+def _trainer(folder: Path, steps: int, precision: str, threads: int | None, ema_decay: float) -> lightning.Trainer:
+    if threads:
+        torch.set_num_threads(threads)
+    return lightning.Trainer(
+        max_steps=steps,
+        precision=precision,  # type: ignore[arg-type]
+        default_root_dir=folder,
+        logger=lightning.pytorch.loggers.CSVLogger(folder, name="log", version=0),
+        log_every_n_steps=25,
+        gradient_clip_val=1.0,
+        use_distributed_sampler=False,
+        val_check_interval=500,
+        check_val_every_n_epoch=None,
+        callbacks=[
+            ModelCheckpoint(folder, filename="last", every_n_train_steps=250, enable_version_counter=False),
+            EMAWeightAveraging(decay=ema_decay),
+            TQDMProgressBar(refresh_rate=25),
+        ],
+    )
+
+
+def _resume(folder: Path) -> Path | None:
+    checkpoint = folder / "last.ckpt"
+    return checkpoint if checkpoint.exists() else None
+
+
+def autoencoder(
+    output: Path = Path("runs/base/autoencoder"),
+    steps: int = 4000,
+    batch_size: int = 16,
+    crop: int = 64,
+    scenes: int = 6000,
+    lr: float = 1e-3,
+    start_from: Path | None = None,
+    decoder_only: bool = False,
+    precision: str = "bf16-mixed",
+    threads: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Stage 1: the autoencoder, on crops of rendered scenes.
+
+    Args:
+        output: folder for checkpoints and the log.
+        steps: optimiser updates.
+        batch_size: crops per update.
+        crop: side of the crops in pixels.
+        scenes: rendered scenes kept in memory.
+        lr: peak learning rate.
+        start_from: checkpoint of an earlier autoencoder to go on from.
+        decoder_only: keep the encoder fixed.
+        precision: Lightning precision.
+        threads: CPU threads.
+        seed: seed of crops and weights.
+    """
+    lightning.seed_everything(seed)
+    module = AutoencoderModule(steps, lr, decoder_only=decoder_only)
+    pool = ScenePool(scenes, 128, seed)
+    if start_from is not None:
+        module.load_state_dict(torch.load(start_from, map_location="cpu", weights_only=True)["state_dict"])
+    else:
+        write_linear_code(module.vae, *patch_basis(pool.images, LATENT_CHANNELS))
+    train = CropDataset(pool, crop, steps * batch_size, seed)
+    held_out = CropDataset(ScenePool(64, 128, _HELD_OUT_SEED), 128, 64)
+    trainer = _trainer(output, steps, precision, threads, 0.998)
+    trainer.fit(
+        module,
+        DataLoader(train, batch_size, shuffle=False),
+        DataLoader(held_out, 16),
+        ckpt_path=_resume(output),
+        weights_only=True,
+    )
+    trainer.save_checkpoint(output / "final.ckpt")
+
+
+def diffusion(
+    autoencoder: Path = Path("runs/base/autoencoder/final.ckpt"),
+    output: Path = Path("runs/base/diffusion"),
+    steps: int = 8000,
+    batch_size: int = 16,
+    scenes: int = 12000,
+    lr: float = 1e-3,
+    precision: str = "bf16-mixed",
+    threads: int | None = None,
+    seed: int = 1,
+) -> None:
+    """Stage 2: text encoder and U-Net, on cached latents of rendered scenes with their prompts.
+
+    Args:
+        autoencoder: checkpoint of stage 1.
+        output: folder for checkpoints, previews and the log.
+        steps: optimiser updates.
+        batch_size: latents per update.
+        scenes: rendered scenes whose latents are cached.
+        lr: peak learning rate.
+        precision: Lightning precision.
+        threads: CPU threads.
+        seed: seed of scenes and weights.
+    """
+    lightning.seed_everything(seed)
+    pool = LatentPool.cached(output / "latents.pt", autoencoder, scenes, first_seed=20_000_000, threads=threads)
+    held_out = LatentPool.cached(output / "held_out.pt", autoencoder, 256, first_seed=_HELD_OUT_SEED, threads=threads)
+    module = DiffusionModule(steps, pool.scaling_factor, output / "tokenizer", lr)
+    trainer = _trainer(output, steps, precision, threads, 0.999)
+    trainer.fit(
+        module,
+        DataLoader(LatentScenes(pool, steps * batch_size, seed), batch_size, shuffle=False),
+        DataLoader(LatentScenes(held_out, 256, 0, scaling_factor=pool.scaling_factor), 64),
+        ckpt_path=_resume(output),
+        weights_only=True,
+    )
+    trainer.save_checkpoint(output / "final.ckpt")
+
+
+def main() -> None:
+    """Run one stage."""
+    jsonargparse.CLI([autoencoder, diffusion, export_base], as_positional=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the pretrained base as a diffusers folder of fp16 safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+
+def export_base(
+    autoencoder: Path = Path("runs/base/autoencoder/final.ckpt"),
+    diffusion: Path = Path("runs/base/diffusion/final.ckpt"),
+    output: Path = Path("seas_aug/base/weights/v1"),
+) -> None:
+    """Stage 3: write ``unet``, ``vae``, ``text_encoder``, ``tokenizer``, ``scheduler`` and their hashes.
+
+    Args:
+        autoencoder: checkpoint of stage 1, or of a decoder trained on.
+        diffusion: checkpoint of stage 2.
+        output: folder of the weights in the package.
+    """
+    from seas_aug.base.pretrain.architecture import NATIVE_SIZE
+    from seas_aug.base.pretrain.diffusion import DiffusionModule, load_autoencoder
+
+    module = DiffusionModule.load_from_checkpoint(diffusion, map_location="cpu", weights_only=True)
+    vae = load_autoencoder(autoencoder).cpu()
+    scaling = float(module.hparams["scaling_factor"])
+    vae.register_to_config(scaling_factor=scaling)  # type: ignore[operator]
+    if output.exists():
+        shutil.rmtree(output)
+    parts = {"unet": module.unet, "vae": vae, "text_encoder": module.text_encoder}
+    for name, part in parts.items():
+        part.eval().to(torch.float16).save_pretrained(output / name)  # type: ignore[operator]
+    module.tokenizer.save_pretrained(output / "tokenizer")
+    module.scheduler.save_pretrained(output / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", type(vae).__name__],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "DDPMScheduler"],
+    }
+    (output / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    hashes = {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(output.rglob("*.safetensors"))
+    }
+    card = {"name": f"embedded-{output.name}", "image_size": NATIVE_SIZE, "sha256": hashes}
+    (output / "base.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Procedural inspection images: surfaces, parts and generic defects with exact masks and prompts."""

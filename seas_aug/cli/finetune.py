@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``seas-aug finetune``: a jsonargparse parser over :class:`seas_aug.config.FineTuneConfig`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from seas_aug.config import PRESETS, FineTuneConfig, as_plain
+
+_PRESET_NAMES = Literal["default", "paper"]
+
+
+def build_parser(preset: str = "default") -> ArgumentParser:
+    """Return the parser.
+
+    Args:
+        preset: name in ``seas_aug.config.PRESETS``, whose values are the defaults.
+    """
+    parser = ArgumentParser(
+        prog="seas-aug finetune",
+        description="Fine-tune SeaS on one category. An unfinished run in --output is continued.",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with these options.")
+    parser.add_argument(
+        "--preset", type=_PRESET_NAMES, default=preset, help="Defaults: the embedded base's, or the published ones."
+    )
+    parser.add_argument(
+        "--few_shot",
+        type=str | float | None,
+        default=None,
+        help="Short for --data.few_shot: a leading fraction of each type, or a split.json.",
+    )
+    parser.add_argument(
+        "--max_steps",
+        type=int | None,
+        default=None,
+        help="Short for --generator.max_steps and --masks.max_steps.",
+    )
+    parser.add_class_arguments(FineTuneConfig)
+    parser.set_defaults(as_plain(PRESETS[preset]()))
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> FineTuneConfig:
+    """Turn arguments into settings: preset, then config file, then options, then the two short options.
+
+    Args:
+        arguments: without program and command name.
+
+    Raises:
+        SystemExit: help or configuration was printed, or an argument is refused.
+        SeasError: a value out of its range.
+    """
+    arguments = list(arguments)
+    namespace = build_parser(_preset_of(arguments)).parse_args(arguments)
+    parser = build_parser(namespace.preset)
+    if namespace.preset != _preset_of(arguments):  # named in the config file
+        namespace = parser.parse_args(arguments)
+    return _apply_shortcuts(parser.instantiate_classes(namespace))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse and fine-tune.
+
+    Args:
+        arguments: without program and command name.
+    """
+    config = parse(arguments)
+    from seas_aug.finetune.run import finetune
+
+    model = finetune(config)
+    print(f"seas-aug: the model is in {model}.")
+
+
+def _preset_of(arguments: list[str]) -> str:
+    """Return the preset named on the command line, so that --help and --print_config show its values."""
+    chosen = "default"
+    for index, argument in enumerate(arguments):
+        if argument.startswith("--preset="):
+            chosen = argument.partition("=")[2]
+        elif argument == "--preset" and index + 1 < len(arguments):
+            chosen = arguments[index + 1]
+    return chosen if chosen in PRESETS else "default"
+
+
+def _apply_shortcuts(namespace: Namespace) -> FineTuneConfig:
+    values: dict[str, Any] = {field.name: namespace[field.name] for field in dataclasses.fields(FineTuneConfig)}
+    if namespace.few_shot is not None:
+        values["data"] = dataclasses.replace(values["data"], few_shot=str(namespace.few_shot))
+    if namespace.max_steps is not None:
+        for stage in ("generator", "masks"):
+            values[stage] = dataclasses.replace(values[stage], max_steps=namespace.max_steps)
+    return FineTuneConfig(**values)

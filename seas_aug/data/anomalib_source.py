@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a category from any anomalib image datamodule."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from seas_aug.data.category import Category, DefectSample, check_category
+from seas_aug.data.natural import natural_sorted
+from seas_aug.errors import SeasError
+
+_EXAMPLE = 'expected {"class_path": "MVTecAD", "init_args": {"root": ..., "category": ...}}, correct data.datamodule'
+# Labels that say "some defect" and not which; the folder of the image then names the type.
+_GENERIC_LABELS = {"abnormal", "anomaly", "anomalous", "anomalies", "bad", "defect", "defective", "ng"}
+
+
+def read_anomalib_datamodule(spec: dict[str, Any]) -> Category:
+    """Set up an anomalib datamodule and read its normal training images and its defect images with masks.
+
+    The anomaly type is the sample's label, or the image's folder where the label only says "abnormal". Defects that
+    the datamodule puts into val and into test are both read; nothing synthetic is. Normal images that it moves from
+    train to val or test stay out of fine-tuning (give the datamodule a seed to move the same ones every time).
+    Nothing is downloaded: the data must be in place.
+
+    Args:
+        spec: ``{"class_path": ..., "init_args": {...}}`` as in an anomalib config; a short name such as ``MVTecAD`` or
+            ``Folder`` is looked up in ``anomalib.data``. Its augmentations are ignored.
+
+    Returns:
+        The category; for ``MVTecAD`` and a folder in MVTec layout the same as ``read_mvtec_folder``.
+
+    Raises:
+        SeasError: the spec is wrong, the datamodule cannot be set up, or it has too few normals or no defects with
+            masks.
+    """
+    return category_from_datamodule(_set_up(spec), where=f"data.datamodule {spec['class_path']}")
+
+
+def category_from_datamodule(datamodule: Any, where: str) -> Category:
+    """Read the category that a datamodule holds after its ``setup``.
+
+    Args:
+        datamodule: anomalib datamodule; rendered (synthetic) validation and test sets in it are left out.
+        where: what to call it in a message.
+
+    Returns:
+        The category, as :func:`read_anomalib_datamodule` describes.
+
+    Raises:
+        SeasError: too few normals or no defects with masks.
+    """
+    from anomalib.data.utils.synthetic import SyntheticAnomalyDataset
+
+    evaluated = [getattr(datamodule, name, None) for name in ("test_data", "val_data")]
+    train = _rows([datamodule.train_data])
+    test = _rows(dataset for dataset in evaluated if not isinstance(dataset, SyntheticAnomalyDataset))
+    normals = natural_sorted({_path(row["image_path"]) for row in train if row["label_index"] == 0})
+    held_back = {_path(row["image_path"]) for row in test if row["label_index"] == 0} - set(normals)
+    root = normals[0].parents[2] if normals and normals[0].parts[-3:-1] == ("train", "good") else None
+    name = str(getattr(datamodule, "category", "") or datamodule.name)
+    category = Category(
+        name=root.name if root else name,
+        normals=tuple(normals),
+        defects=_read_defects(test),
+        test_normals=tuple(natural_sorted(held_back)),
+        root=root,
+    )
+    check_category(category, where=where)
+    return category
+
+
+def _set_up(spec: dict[str, Any]) -> Any:
+    # The class is looked up by hand and not with jsonargparse, because only a few plain arguments matter here.
+    from anomalib.data.errors import MisMatchError
+
+    datamodule_class = _find_class(spec)
+    arguments = {key: value for key, value in (spec.get("init_args") or {}).items() if "augmentations" not in key}
+    # Rendered Perlin defects are no defects to learn from: keep the same real images apart without rendering any.
+    for key, instead in (("val_split_mode", "from_train"), ("test_split_mode", "from_dir")):
+        if str(getattr(arguments.get(key), "value", arguments.get(key))).lower() == "synthetic":
+            arguments[key] = instead
+    try:
+        datamodule = datamodule_class(**arguments)
+        datamodule.setup("fit")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, IndexError, MisMatchError) as error:
+        reason = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
+        message = f"data.datamodule {spec['class_path']}: anomalib cannot read it ({reason}); {_EXAMPLE}."
+        raise SeasError(message) from error
+    return datamodule
+
+
+def _find_class(spec: dict[str, Any]) -> Any:
+    from anomalib.data import AnomalibDataModule
+
+    class_path = spec.get("class_path") if isinstance(spec, dict) else None
+    if not isinstance(class_path, str) or not isinstance(spec.get("init_args") or {}, dict):
+        raise SeasError(f"data.datamodule is {spec!r}; {_EXAMPLE}.")
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module or "anomalib.data"), name)
+    except (ImportError, AttributeError) as error:
+        raise SeasError(f"data.datamodule names the unknown class {class_path}; {_EXAMPLE}.") from error
+    if not (isinstance(found, type) and issubclass(found, AnomalibDataModule)):
+        raise SeasError(f"data.datamodule names {class_path}, which is no anomalib datamodule; {_EXAMPLE}.")
+    return found
+
+
+def _rows(datasets: Iterable[Any]) -> list[dict[str, Any]]:
+    columns = ["image_path", "label_index", "mask_path", "label"]
+    rows: dict[str, dict[str, Any]] = {}
+    for dataset in datasets:
+        if dataset is None:
+            continue
+        table = dataset.samples
+        for record in table[[column for column in columns if column in table]].to_dict("records"):
+            rows.setdefault(str(record["image_path"]), record)
+    return list(rows.values())
+
+
+def _read_defects(rows: list[dict[str, Any]]) -> dict[str, tuple[DefectSample, ...]]:
+    defects: dict[str, dict[Path, DefectSample]] = {}
+    for row in rows:
+        mask = row.get("mask_path")
+        if row["label_index"] != 1 or not isinstance(mask, (str, Path)) or not str(mask):
+            continue
+        image = _path(row["image_path"])
+        label = str(getattr(row.get("label"), "value", row.get("label") or "abnormal"))
+        anomaly_type = image.parent.name if label.lower() in _GENERIC_LABELS else label.replace("/", "_")
+        defects.setdefault(anomaly_type, {})[image] = DefectSample(image, _path(mask), anomaly_type)
+    return {name: tuple(defects[name][image] for image in natural_sorted(defects[name])) for name in sorted(defects)}
+
+
+def _path(value: Any) -> Path:
+    return Path(value).absolute()

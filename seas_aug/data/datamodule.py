@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lightning data module over :class:`MixedDataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+from torch.utils.data import DataLoader
+
+from seas_aug.config import DataConfig
+from seas_aug.data.few_shot import FewShotSplit
+from seas_aug.data.mixed_dataset import MixedDataset
+from seas_aug.errors import SeasError
+
+
+class FewShotDataModule(lightning.LightningDataModule):
+    """Training batches of anomalies and independent normals; one pass is the whole training.
+
+    A batch has ``anomaly_image`` float [B, 3, H, W] in [-1, 1], ``mask`` float [B, 1, H, W] of 0 and 1,
+    ``anomaly_type`` list of B names, ``normal_image`` float [B, 3, H, W] in [-1, 1], and int64 [B] tensors
+    ``anomaly_index``, ``normal_index``, ``anomaly_augmentation`` and ``normal_augmentation`` (codes 0 to 7).
+
+    Args:
+        split: its few-shot samples are the anomalies.
+        normals: normal images, of which ``config.num_normals`` evenly spread ones are used.
+        config: resize, augmentation, ``num_normals`` and ``num_workers``.
+        image_size: side of the square in pixels.
+        batch_size: B.
+        seed: base seed of the sequence.
+        num_steps: batches of the whole training (updates x accumulation).
+        start_step: batches already done; the first batch given is number ``start_step`` of the sequence.
+
+    Raises:
+        SeasError: ``config.num_normals`` is less than 1.
+    """
+
+    def __init__(
+        self,
+        split: FewShotSplit,
+        normals: Sequence[Path],
+        config: DataConfig,
+        image_size: int,
+        batch_size: int,
+        seed: int,
+        num_steps: int,
+        start_step: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = config.num_workers
+        self.dataset = MixedDataset(
+            split,
+            choose_normals(normals, config.num_normals),
+            config,
+            image_size,
+            num_items=max(0, num_steps - start_step) * batch_size,
+            seed=seed,
+            start_item=start_step * batch_size,
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Return the batches in the order of the sequence (the dataset itself is shuffled)."""
+        return DataLoader(
+            self.dataset,
+            batch_size=self.batch_size,
+            shuffle=False,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+
+def choose_normals(normals: Sequence[Path], count: int | None) -> tuple[Path, ...]:
+    """Pick normal images evenly spread over a list.
+
+    Args:
+        normals: all of them.
+        count: how many to pick; None, or more than there are, takes all.
+
+    Returns:
+        ``count`` of them in their order.
+
+    Raises:
+        SeasError: ``count`` is less than 1.
+    """
+    if count is None or count >= len(normals):
+        return tuple(normals)
+    if count < 1:
+        raise SeasError(f"data.num_normals is {count}; expected 1 or more, or leave it out to take all of them.")
+    return tuple(normals[i * len(normals) // count] for i in range(count))

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention maps and mask probabilities of real defect images, at low noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from seas_aug.attention.capture import capture_attention
+from seas_aug.attention.maps import anomaly_heatmap, reduce_maps
+from seas_aug.base.latents import encode_latents
+from seas_aug.config import AttentionConfig
+from seas_aug.masks.features import UNetFeatures
+from seas_aug.pipeline.sampler import predict_mask
+from seas_aug.prompt.embedding import encode_prompts
+from seas_aug.prompt.ua_prompt import token_positions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+
+# The noise of the last sampling steps, where masks are read when images are generated.
+LOW_NOISE_TIMESTEPS = (20, 60, 100)
+
+
+def _noised(
+    pipe: SeaSPipeline, images: Tensor, timesteps: Sequence[int], seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield noisy scaled latents ``[B, C, h, w]`` and their timestep, the noise depending on row and timestep only."""
+    latents = encode_latents(pipe.vae, images.to(pipe.unet.device))
+    for timestep in timesteps:
+        generators = [torch.Generator().manual_seed(seed + timestep) for _ in range(len(latents))]
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=generator) for generator in generators])
+        moment = torch.tensor(timestep, device=latents.device)
+        yield pipe.scheduler.add_noise(latents, noise.to(latents), moment.repeat(len(latents))), moment
+
+
+@torch.no_grad()
+def attention_heatmaps(
+    pipe: SeaSPipeline,
+    images: Tensor,
+    anomaly_types: Sequence[str],
+    timesteps: Sequence[int] = LOW_NOISE_TIMESTEPS,
+    attention: AttentionConfig | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Return where the anomaly tokens look, ``[B, 1, H, W]`` in [0, 1] on the CPU.
+
+    Args:
+        pipe: fine-tuned model.
+        images: float ``[B, 3, H, W]`` in [-1, 1].
+        anomaly_types: the type of each image.
+        timesteps: noise levels that are averaged.
+        attention: which maps are read; None takes those of the DA loss.
+        seed: seed of the noise.
+    """
+    read = attention or AttentionConfig()
+    prompts = [pipe.prompt.anomaly_prompt(name) for name in anomaly_types]
+    context, ids = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+    words = [pipe.prompt.supervised_words(name) for name in anomaly_types]
+    positions = token_positions(pipe.tokenizer, ids, words)
+    total = torch.zeros(len(images), 1, *images.shape[-2:])
+    rows = slice(0, len(images))
+    for noisy, moment in _noised(pipe, images, timesteps, seed):
+        with capture_attention(pipe.unet, positions, rows, read.resolutions, read.include_up_blocks) as store:
+            pipe.unet(noisy, moment, context)
+        maps = reduce_maps(store, pipe.config.official)
+        total += anomaly_heatmap(maps, pipe.prompt.normal_tokens, images.shape[-1]).cpu()
+    return total / len(timesteps)
+
+
+@torch.no_grad()
+def mask_probabilities(
+    pipe: SeaSPipeline,
+    images: Tensor,
+    anomaly_types: Sequence[str],
+    timesteps: Sequence[int] = LOW_NOISE_TIMESTEPS,
+    seed: int = 0,
+) -> Tensor:
+    """Return Refined Mask Prediction (RMP) on real images, ``[B, 1, H, W]`` in [0, 1] on the CPU.
+
+    Args:
+        pipe: fine-tuned model with a mask predictor.
+        images: float ``[B, 3, H, W]`` in [-1, 1].
+        anomaly_types: the type of each image.
+        timesteps: noise levels that are averaged.
+        seed: seed of the noise.
+    """
+    prompts = [pipe.prompt.anomaly_prompt(name) for name in anomaly_types]
+    context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+    total = torch.zeros(len(images), 1, *images.shape[-2:])
+    for noisy, moment in _noised(pipe, images, timesteps, seed):
+        with UNetFeatures(pipe.unet) as hook:
+            pipe.unet(noisy, moment, context)
+        total += predict_mask(pipe.vae, pipe.mask_predictor, hook.features, noisy).cpu()
+    return total / len(timesteps)

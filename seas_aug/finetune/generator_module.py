@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 1 as a Lightning module: L = L_SD + L_NA + L_DA (SeaS section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from seas_aug.attention.capture import capture_attention
+from seas_aug.attention.maps import reduce_maps
+from seas_aug.base.latents import latent_shape
+from seas_aug.base.load import BaseModels
+from seas_aug.config import FineTuneConfig
+from seas_aug.data.seeds import derive_seed
+from seas_aug.finetune.latent_cache import LatentCache
+from seas_aug.losses.da import da_loss
+from seas_aug.losses.na import noise_loss
+from seas_aug.prompt.embedding import ExtendedTokenEmbedding, encode_prompts
+from seas_aug.prompt.ua_prompt import UAPrompt, token_positions
+
+
+class GeneratorModule(lightning.LightningModule):
+    """Trains the U-Net and the new embedding rows; autoencoder and text transformer stay frozen.
+
+    Args:
+        models: the base; its U-Net is trained in place, its text encoder holds ``embedding``.
+        prompt: types and tokens.
+        embedding: new rows to train.
+        config: losses, learning rates, seed.
+        image_size: side of the images in pixels.
+    """
+
+    def __init__(
+        self,
+        models: BaseModels,
+        prompt: UAPrompt,
+        embedding: ExtendedTokenEmbedding,
+        config: FineTuneConfig,
+        image_size: int,
+    ) -> None:
+        super().__init__()
+        self.unet = models.unet.requires_grad_(True)
+        self.embedding = embedding
+        models.vae.requires_grad_(False).eval()
+        models.text_encoder.requires_grad_(False).eval()
+        embedding.new_rows.requires_grad_(True)
+        # A plain object, not a submodule: frozen parts need no checkpoint.
+        self.models, self.prompt, self.config = models, prompt, config
+        self.latents = LatentCache(models.vae)
+        self.latent_shape = latent_shape(models.unet, models.vae, image_size)
+
+    def on_fit_start(self) -> None:
+        """Move the frozen parts to the training device."""
+        self.models.vae.to(self.device)
+        self.models.text_encoder.to(self.device)
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Return the total loss of B anomaly and B normal images in one U-Net pass."""
+        count, settings = len(batch["anomaly_type"]), self.config.generator
+        # Seeded by the step, so that a resumed run draws what an uninterrupted one would have drawn.
+        step_seed = derive_seed(self.config.seed, "generator", self.global_step, batch_index % settings.accumulate)
+        generator = torch.Generator().manual_seed(step_seed)
+        clean = self._encode(batch, generator, count)
+        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        steps = self.models.scheduler.config.num_train_timesteps
+        timesteps = torch.randint(0, steps, (2 * count,), generator=generator).to(clean.device)
+        noisy = self.models.scheduler.add_noise(clean, noise, timesteps)
+        dropped = torch.rand(count, generator=generator) < settings.prompt_dropout
+        anomaly_prompts = [self.prompt.anomaly_prompt(name) for name in batch["anomaly_type"]]
+        normal_prompts = ["" if drop else self.prompt.normal_prompt() for drop in dropped]
+        context, token_ids = encode_prompts(
+            self.models.tokenizer, self.models.text_encoder, anomaly_prompts + normal_prompts
+        )
+        words = [self.prompt.supervised_words(name) for name in batch["anomaly_type"]]
+        positions = token_positions(self.models.tokenizer, token_ids[:count], words)
+        read = self.config.attention
+        with capture_attention(
+            self.unet, positions, slice(0, count), read.resolutions, read.include_up_blocks
+        ) as store:
+            prediction = self.unet(noisy, timesteps, context).sample.float()
+        anomaly_loss = noise_loss(prediction[:count], noise[:count])
+        normal_loss = noise_loss(prediction[count:], noise[count:])
+        alignment = da_loss(
+            reduce_maps(store, self.config.official), batch["mask"], self.prompt.normal_tokens, self.config.official
+        )
+        total = anomaly_loss + settings.na_weight * normal_loss + settings.da_weight * alignment
+        parts = {"loss": total, "loss_sd": anomaly_loss, "loss_na": normal_loss, "loss_da": alignment}
+        self.log_dict({name: value.detach() for name, value in parts.items()}, prog_bar=True, batch_size=count)
+        return total
+
+    def _encode(self, batch: dict[str, Any], generator: torch.Generator, count: int) -> Tensor:
+        draw = torch.randn((2 * count, *self.latent_shape), generator=generator).to(batch["mask"].device)
+        anomaly = self.latents.encode(
+            "anomaly", batch["anomaly_image"], batch["anomaly_index"], batch["anomaly_augmentation"], draw[:count]
+        )
+        normal = self.latents.encode(
+            "normal", batch["normal_image"], batch["normal_index"], batch["normal_augmentation"], draw[count:]
+        )
+        return torch.cat([anomaly, normal])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW at constant rates: U-Net and new rows (authors' settings, spec section 1)."""
+        settings = self.config.generator
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.unet.parameters()), "lr": settings.unet_lr},
+            {"params": [self.embedding.new_rows], "lr": settings.embedding_lr},
+        ]
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the previews show: one row per anomaly type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from seas_aug.base.latents import decode_latents
+from seas_aug.config import FineTuneConfig
+from seas_aug.data.few_shot import FewShotSplit
+from seas_aug.data.images import load_image, load_mask, to_model_range
+from seas_aug.evaluate.real_images import attention_heatmaps, mask_probabilities
+from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+
+
+def _first_images(split: FewShotSplit, config: FineTuneConfig, size: int) -> tuple[list[str], Tensor, Tensor]:
+    samples = [samples[0] for samples in split.few_shot.values()]
+    images = torch.stack([load_image(sample.image, size, config.data.resize) for sample in samples])
+    masks = torch.stack([load_mask(sample.mask, size, config.data.resize) for sample in samples])
+    return list(split.few_shot), images, masks.float().expand(-1, 3, -1, -1)
+
+
+def generator_rows(
+    pipe: SeaSPipeline, split: FewShotSplit, config: FineTuneConfig, size: int
+) -> Callable[[], Tensor]:
+    """Return a drawing of: real image, real mask, attention map, reference, generated image."""
+    names, images, masks = _first_images(split, config, size)
+    sampling = config.sampling
+    settings = SamplerSettings(10, sampling.guidance_scale, sampling.strength, 1, config.official)
+
+    def draw() -> Tensor:
+        assert pipe.references is not None  # noqa: S101 - set by the run before the first preview
+        heat = attention_heatmaps(pipe, to_model_range(images), names, attention=config.attention)
+        rows = []
+        for row, name in enumerate(names):
+            request = ImageRequest(row, row, row % len(pipe.references), 0)
+            latents, _ = draw_pairs(
+                pipe, [request], pipe.references, pipe.prompt.anomaly_prompt(name), False, settings
+            )
+            generated = (decode_latents(pipe.vae, latents)[0].cpu() + 1) / 2
+            reference = pipe.references.images[request.reference] / 255
+            rows.append(torch.stack([images[row] / 255, masks[row], heat[row].expand(3, -1, -1), reference, generated]))
+        return torch.stack(rows)
+
+    return draw
+
+
+def mask_rows(pipe: SeaSPipeline, split: FewShotSplit, config: FineTuneConfig, size: int) -> Callable[[], Tensor]:
+    """Return a drawing of: real image, real mask, mask probability."""
+    names, images, masks = _first_images(split, config, size)
+
+    def draw() -> Tensor:
+        predicted = mask_probabilities(pipe, to_model_range(images), names).expand(-1, 3, -1, -1)
+        return torch.stack([images / 255, masks, predicted], dim=1)
+
+    return draw

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generated pairs on disk in MVTec layout; the manifest says which are done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from seas_aug.atomic import append_line, atomic_write, atomic_write_text, remove_leftovers
+from seas_aug.errors import SeasError
+from seas_aug.generate.plan import NORMAL_FOLDER
+
+MANIFEST = "manifest.jsonl"
+SETTINGS = "generate.json"
+_FILE_KEYS = ("file", "mask", "reference")
+_MIN_DIGITS = 3
+
+
+class PairWriter:
+    """Writes images, masks, references and manifest lines so that a kill at any point loses at most one image.
+
+    An image is done if and only if the manifest has its line and all its files are there. Opening a folder deletes
+    temporary files and drops lines that are torn or whose files are gone; those images are made again.
+
+    Args:
+        output: folder to write into; made if it is missing.
+        settings: everything that decides the pixels (seed, model, sampling), plain JSON values; a folder made with
+            other settings is refused.
+        num_images: highest number of images per folder; decides the digits of new folders' file names, at least 3.
+
+    Raises:
+        SeasError: the folder holds other files, was made with other settings, or has too few digits for
+            ``num_images``.
+    """
+
+    def __init__(self, output: Path, settings: dict[str, Any], num_images: int = 1) -> None:
+        self.output = Path(output)
+        self._manifest = self.output / MANIFEST
+        self._digits = self._open_settings(settings, num_images)
+        remove_leftovers(self.output)
+        self._entries = self._read_manifest()
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The manifest lines of all images that are done, sorted by folder and index."""
+        return [self._entries[key] for key in sorted(self._entries)]
+
+    def done(self, folder: str) -> set[int]:
+        """Return the indices that need not be made again.
+
+        Args:
+            folder: type name, or ``good`` for normal images.
+
+        Returns:
+            Indices with a manifest line and all files.
+        """
+        return {index for name, index in self._entries if name == folder}
+
+    def write(
+        self,
+        folder: str,
+        index: int,
+        image: torch.Tensor,
+        mask: torch.Tensor | None,
+        reference: torch.Tensor,
+        record: dict[str, Any],
+    ) -> None:
+        """Write one image with all its files and then its manifest line.
+
+        Args:
+            folder: type name, or ``good`` for a normal image.
+            index: number in the folder.
+            image: float [3, H, W] in [0, 1].
+            mask: float or bool [1, H, W] of 0 and 1, not empty; None for a normal image.
+            reference: float [3, H, W] in [0, 1], the real normal that the image started from.
+            record: further plain values for the manifest line.
+
+        Raises:
+            SeasError: the disk is full.
+            ValueError: a defect image without a mask or with an empty one, or a normal one with a mask.
+        """
+        if (mask is None) != (folder == NORMAL_FOLDER) or (mask is not None and not bool(mask.any())):
+            raise ValueError(f"{folder} {index}: a defect image needs a mask that is not empty, a normal one none")
+        files = self._files(folder, index)
+        _write_png(self.output / files["file"], _to_bgr(image))
+        if mask is not None:
+            _write_png(self.output / files["mask"], (mask[0] > 0.5).to(torch.uint8).mul(255).cpu().numpy())
+        _write_png(self.output / files["reference"], _to_bgr(reference))
+        if mask is None:
+            files = {**files, "mask": None}
+        entry = {**files, "folder": folder, "index": index, **record}
+        append_line(self._manifest, json.dumps(entry, sort_keys=True))
+        self._entries[folder, index] = entry
+
+    def finish(self) -> None:
+        """Sort the manifest, so that the result does not tell how often the run was interrupted.
+
+        Raises:
+            SeasError: the disk is full; the unsorted manifest stays.
+        """
+        self._write_manifest(self.entries)
+
+    def _files(self, folder: str, index: int) -> dict[str, Any]:
+        number = f"{index:0{self._digits}d}"
+        place = "train" if folder == NORMAL_FOLDER else "test"
+        # anomalib's MVTecAD takes every image three levels down for a sample of <split>/<label>; under the label
+        # "good" the references are normal samples of a split that it never asks for.
+        return {
+            "file": f"{place}/{folder}/{number}.png",
+            "mask": f"ground_truth/{folder}/{number}_mask.png",
+            "reference": f"reference/{folder}/good/{number}.png",
+        }
+
+    def _open_settings(self, settings: dict[str, Any], num_images: int) -> int:
+        path = self.output / SETTINGS
+        needed = max(_MIN_DIGITS, len(str(num_images - 1)))
+        if not path.is_file():
+            self._check_empty()
+            text = json.dumps({"settings": settings, "digits": needed}, indent=1, sort_keys=True)
+            atomic_write_text(path, text + "\n")
+            return needed
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            digits, old = int(saved["digits"]), dict(saved["settings"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"{path}: damaged ({error}); expected what seas-aug generate wrote, delete the folder or choose "
+            raise SeasError(message + "another one.") from error
+        settings = json.loads(json.dumps(settings))
+        different = sorted(key for key in old.keys() | settings.keys() if old.get(key) != settings.get(key))
+        if different:
+            seen = ", ".join(f"{key} {old.get(key)} instead of {settings.get(key)}" for key in different)
+            message = (
+                f"{self.output}: made with other settings ({seen}); choose another output folder or delete this one."
+            )
+            raise SeasError(message)
+        if needed > digits:
+            message = (
+                f"{self.output}: its file names have {digits} digits, too few for {num_images} images per type; choose "
+                "another output folder or delete this one."
+            )
+            raise SeasError(message)
+        return digits
+
+    def _check_empty(self) -> None:
+        """A folder without settings must not hold anything: it could be somebody's real data."""
+        remove_leftovers(self.output)
+        if self.output.is_dir():
+            found = next(iter(sorted(self.output.iterdir())), None)
+            if found is None:
+                return
+            message = (
+                f"{self.output}: holds {found.name}, which seas-aug generate did not make; expected an empty or new "
+            )
+            raise SeasError(message + "folder, choose another one.")
+
+    def _read_manifest(self) -> dict[tuple[str, int], dict[str, Any]]:
+        if not self._manifest.is_file():
+            return {}
+        data = self._manifest.read_bytes()
+        entries: dict[tuple[str, int], dict[str, Any]] = {}
+        for line in data.decode("utf-8", errors="replace").splitlines():
+            entry = _parse_line(line)
+            if entry is not None and all((self.output / entry[k]).is_file() for k in _FILE_KEYS if entry[k]):
+                entries[entry["folder"], entry["index"]] = entry
+        if _as_lines(list(entries.values())) != data:
+            self._write_manifest(list(entries.values()))
+        return entries
+
+    def _write_manifest(self, entries: Sequence[dict[str, Any]]) -> None:
+        with atomic_write(self._manifest) as file:
+            file.write(_as_lines(entries))
+
+
+def read_manifest(output: Path) -> list[dict[str, Any]]:
+    """Read the manifest of a generated folder.
+
+    Args:
+        output: folder that ``seas-aug generate`` wrote.
+
+    Returns:
+        One dict per image in the order of the lines; a torn last line is left out.
+
+    Raises:
+        SeasError: there is no manifest.
+    """
+    path = Path(output) / MANIFEST
+    if not path.is_file():
+        message = f"{output}: no {MANIFEST} in it; expected a folder made by seas-aug generate, generate it first."
+        raise SeasError(message)
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
+    return [entry for entry in map(_parse_line, lines) if entry is not None]
+
+
+def _parse_line(line: str) -> dict[str, Any] | None:
+    """Return the entry of a manifest line, or None for a torn one."""
+    try:
+        entry = json.loads(line)
+        return entry if {*_FILE_KEYS, "folder", "index"} <= entry.keys() else None
+    except (ValueError, AttributeError):
+        return None
+
+
+def _as_lines(entries: Sequence[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in entries).encode("utf-8")
+
+
+def _to_bgr(image: torch.Tensor) -> np.ndarray[Any, Any]:
+    pixels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()[:, :, ::-1])
+
+
+def _write_png(path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    _, data = cv2.imencode(".png", pixels)
+    with atomic_write(path) as file:
+        file.write(data.tobytes())

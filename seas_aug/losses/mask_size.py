@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks at the resolution of attention maps and coarse features."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+def shrink_mask(mask: torch.Tensor, size: int) -> torch.Tensor:
+    """Shrink a mask so that a defect of one pixel survives: a cell is set where any of its pixels is.
+
+    Args:
+        mask: float [B, 1, H, W] of 0 and 1 (or in [0, 1]).
+        size: side of the result.
+
+    Returns:
+        float32 [B, 1, size, size], maximum over each cell; binary stays binary.
+    """
+    return functional.adaptive_max_pool2d(mask.float(), (size, size))
+
+
+def official_mask(mask: torch.Tensor, size: int, via: int) -> torch.Tensor:
+    """Shrink a mask as the authors do: bilinear without antialiasing to ``via``, then max-pooling to ``size``.
+
+    Edges stay fractional, and small defects can vanish (SeaS specification, section 2.2).
+
+    Args:
+        mask: float [B, 1, H, W] in [0, 1].
+        size: side of the result, at most ``via``.
+        via: side in between; the authors use 64, twice the largest resolution of the loss.
+
+    Returns:
+        float32 [B, 1, size, size] in [0, 1].
+    """
+    between = functional.interpolate(
+        mask.float(), size=(via, via), mode="bilinear", align_corners=False, antialias=False
+    )
+    return functional.adaptive_max_pool2d(between, (size, size))

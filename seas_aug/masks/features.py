@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features of the frozen generator, read by forward hooks (SeaS specification, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import nn
+
+from seas_aug.errors import SeasError
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    Autoencoder = AutoencoderKL | AutoencoderDC
+
+_Self = TypeVar("_Self", bound="_BlockFeatures")
+
+
+def _unet_blocks(unet: UNet2DConditionModel) -> list[nn.Module]:
+    """Return the up blocks "low" (third from the end) and "mid" (second from the end)."""
+    blocks = list(unet.up_blocks)
+    if len(blocks) < 3:
+        raise SeasError(f"The U-Net has {len(blocks)} up blocks; the mask branch needs a base with at least 3.")
+    return blocks[-3:-1]
+
+
+def _vae_blocks(vae: Autoencoder) -> list[nn.Module]:
+    """Return the decoder's blocks that double the resolution, coarse to fine."""
+    from diffusers.models.autoencoders.autoencoder_dc import DCUpBlock2d
+
+    blocks = list(getattr(vae.decoder, "up_blocks", []))
+    doubling = [block for block in blocks if getattr(block, "upsamplers", None)]
+    if not doubling:  # AutoencoderDC keeps its blocks fine to coarse, each a sequence that begins with the upsampling
+        doubling = [block for block in reversed(blocks) if len(block) > 1 and isinstance(block[0], DCUpBlock2d)]
+    if not doubling:
+        raise SeasError(
+            "The VAE's decoder has no up block that upsamples; give a base with an AutoencoderKL or AutoencoderDC."
+        )
+    return doubling
+
+
+def _out_channels(block: Any) -> int:
+    if hasattr(block, "resnets"):
+        return int(block.resnets[-1].out_channels)
+    return int(block[-1].conv2.out_channels)
+
+
+def unet_channels(unet: UNet2DConditionModel) -> tuple[int, int]:
+    """Return the channels of the U-Net features "low" and "mid" (Stable Diffusion 1: 1280 and 640).
+
+    Raises:
+        SeasError: the U-Net has fewer than 3 levels.
+    """
+    low, mid = (_out_channels(block) for block in _unet_blocks(unet))
+    return low, mid
+
+
+def vae_channels(vae: Autoencoder) -> tuple[int, ...]:
+    """Return the channels of the VAE decoder features, coarse to fine (Stable Diffusion 1: 512, 512, 256).
+
+    Raises:
+        SeasError: the decoder has no up block that upsamples.
+    """
+    return tuple(_out_channels(block) for block in _vae_blocks(vae))
+
+
+class _BlockFeatures:
+    """Keeps the outputs of some blocks of the last forward pass while it is entered; hooks are always taken off."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        self._blocks = list(blocks)
+        self._outputs: dict[int, torch.Tensor] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self: _Self) -> _Self:
+        for index, block in enumerate(self._blocks):
+
+            def keep(_module: nn.Module, _inputs: Any, output: torch.Tensor, index: int = index) -> None:
+                self._outputs[index] = output
+
+            self._handles.append(block.register_forward_hook(keep))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    @property
+    def features(self) -> list[torch.Tensor]:
+        """Features of the last forward pass, coarse to fine; readable after the ``with`` block too.
+
+        Raises:
+            RuntimeError: no forward pass has run.
+        """
+        if len(self._outputs) < len(self._blocks):
+            raise RuntimeError("No features yet: run the model inside the with block first.")
+        return [self._outputs[index] for index in range(len(self._blocks))]
+
+    def clear(self) -> None:
+        """Forget the features, to give their memory back."""
+        self._outputs.clear()
+
+
+class UNetFeatures(_BlockFeatures):
+    """Context manager that keeps the U-Net features "low" and "mid" of the last pass.
+
+    ``features`` is then ``[low [B, C_low, s/2, s/2], mid [B, C_mid, s, s]]`` for latents of side s, in the U-Net's
+    dtype (Stable Diffusion 1 at 512 px: 1280 x 32 x 32 and 640 x 64 x 64).
+
+    Args:
+        unet: a U-Net of at least 3 levels, whatever its depth: blocks count from the end.
+
+    Raises:
+        SeasError: it has fewer.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__(_unet_blocks(unet))
+
+
+class VAEDecoderFeatures(_BlockFeatures):
+    """Context manager that keeps the features of the VAE decoder's upsampling blocks of the last pass.
+
+    ``features`` is then one ``[B, C_i, 2^(i+1) s, 2^(i+1) s]`` for each doubling, for latents of side s.
+
+    Args:
+        vae: an ``AutoencoderKL`` or ``AutoencoderDC``.
+
+    Raises:
+        SeasError: its decoder has no up block that upsamples, or it decodes in slices or tiles.
+    """
+
+    def __init__(self, vae: Autoencoder) -> None:
+        if vae.use_slicing or vae.use_tiling:
+            raise SeasError("The VAE decodes in slices or tiles, which splits its features; switch both off for masks.")
+        super().__init__(_vae_blocks(vae))

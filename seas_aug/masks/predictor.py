@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mask predictor: coarse branch, a cascade of refinements, and one head for both (specification, section 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from seas_aug.config import MaskConfig
+from seas_aug.errors import SeasError
+from seas_aug.masks.coarse import CoarseBranch
+from seas_aug.masks.features import unet_channels, vae_channels
+from seas_aug.masks.layers import norm_layer, upsample
+from seas_aug.masks.refinement import MaskRefinement
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    from seas_aug.masks.features import Autoencoder
+
+_PAPER_WIDTH = 192
+_WIDTH_STEP = 24
+
+
+class MaskLogits(NamedTuple):
+    """Outputs of the mask predictor; channel 1 is the anomaly.
+
+    Args:
+        refined: [B, 2, H, W] at image resolution.
+        coarse: [B, 2, s, s] at latent resolution.
+    """
+
+    refined: torch.Tensor
+    coarse: torch.Tensor
+
+
+def default_width(base_channels: int) -> int:
+    """Return the width of the mask branch: the paper's 192, limited by the U-Net's first channel count.
+
+    It is rounded down to a multiple of 24 (below that, of 8), so that the split 2/3 + 1/3, attention heads and norm
+    groups all divide it: 320 gives 192, 64 gives 48. The branch also runs at full resolution, where a small base could
+    not afford more.
+
+    Args:
+        base_channels: the U-Net's ``block_out_channels[0]``.
+    """
+    limit = min(_PAPER_WIDTH, base_channels)
+    step = _WIDTH_STEP if limit >= _WIDTH_STEP else 8
+    return max(8, limit // step * step)
+
+
+def probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Return the probability of an anomaly, float32 [B, 1, H, W] in [0, 1], for logits [B, 2, H, W]."""
+    return logits.float().softmax(dim=1)[:, 1:2]
+
+
+class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Predict the mask of a generated defect from the generator's own features.
+
+    It calculates in its own dtype, float32 unless it is cast, whatever the features' dtype and also under float16
+    autocast (half precision is a likely cause of the black masks that users of the authors' code report); bfloat16
+    autocast is let through.
+    Train and eval mode give the same result, and an image's mask does not depend on its batch mates (unless
+    ``official``).
+
+    Args:
+        low_channels: channels of the U-Net feature "low".
+        mid_channels: channels of the U-Net feature "mid".
+        vae_channels: channels of the VAE decoder features; one refinement for each.
+        width: channels of the branch, a multiple of 8 (paper: 192).
+        attention_blocks: self-attention blocks of the coarse branch (paper: 4).
+        official: batch normalisation with batch statistics, as in the authors' code.
+
+    Raises:
+        SeasError: ``width`` or ``attention_blocks`` is out of range.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        low_channels: int,
+        mid_channels: int,
+        vae_channels: Sequence[int],
+        width: int = _PAPER_WIDTH,
+        attention_blocks: int = 4,
+        official: bool = False,
+    ) -> None:
+        super().__init__()
+        if width < 8 or width % 8:
+            raise SeasError(f"masks.channels is {width}; give a multiple of 8, or leave it out.")
+        if attention_blocks < 1:
+            raise SeasError(f"masks.attention_blocks is {attention_blocks}; give at least 1.")
+        self.coarse_branch = CoarseBranch(low_channels, mid_channels, width, attention_blocks)
+        self.refinements = nn.ModuleList(MaskRefinement(width, channels, official) for channels in vae_channels)
+        self.head = nn.Sequential(norm_layer(width, official), nn.ReLU(), nn.Conv2d(width, 2, 3, padding=1))
+
+    @classmethod
+    def for_models(
+        cls, unet: UNet2DConditionModel, vae: Autoencoder, config: MaskConfig, official: bool = False
+    ) -> MaskPredictor:
+        """Return an untrained predictor that fits a generator.
+
+        Args:
+            unet: the generator's U-Net.
+            vae: the generator's VAE.
+            config: ``channels`` and ``attention_blocks`` are used.
+            official: see the class.
+
+        Raises:
+            SeasError: the models' structure is not supported, or the settings are out of range.
+        """
+        low, mid = unet_channels(unet)
+        width = default_width(unet.config["block_out_channels"][0]) if config.channels is None else config.channels
+        return cls(low, mid, vae_channels(vae), width, config.attention_blocks, official)
+
+    def forward(
+        self, unet_features: Sequence[torch.Tensor], vae_features: Sequence[torch.Tensor] | None = None
+    ) -> MaskLogits:
+        """Return mask logits at image and at latent resolution.
+
+        Args:
+            unet_features: ``UNetFeatures.features``: low [B, C_low, s/2, s/2] and mid [B, C_mid, s, s], float.
+            vae_features: ``VAEDecoderFeatures.features``, one per refinement. None, for normal images: the coarse
+                features are enlarged to image resolution without refinement and go straight to the head, so that
+                normals teach coarse branch and head only (Normal Information Alignment, NIA).
+
+        Returns:
+            Logits in the predictor's own dtype, float32 unless it was cast.
+
+        Raises:
+            ValueError: the number of features is wrong.
+        """
+        if len(unet_features) != 2 or (vae_features is not None and len(vae_features) != len(self.refinements)):
+            raise ValueError(
+                f"Expected 2 U-Net and {len(self.refinements)} VAE features, got {len(unet_features)} and "
+                f"{'none' if vae_features is None else len(vae_features)}."
+            )
+        device = unet_features[0].device.type
+        # bfloat16 has the range of float32; float16 overflows in the products of the refinement.
+        safe = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+        with torch.autocast(device, torch.bfloat16, enabled=safe):
+            low, mid = (feature.to(self.dtype) for feature in unet_features)
+            coarse = self.coarse_branch(low, mid)
+            if vae_features is None:
+                factor = 2 ** len(self.refinements)
+                refined = upsample(coarse, (factor * coarse.shape[-2], factor * coarse.shape[-1]))
+            else:
+                refined = coarse
+                for refinement, fine in zip(self.refinements, vae_features, strict=True):
+                    refined = refinement(refined, fine.to(self.dtype))
+            return MaskLogits(refined=self.head(refined), coarse=self.head(coarse))

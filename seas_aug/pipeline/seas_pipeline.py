@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SeaSPipeline: generated defect images with exact masks, from one fine-tuned model per product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+
+from seas_aug.base.latents import decode_latents
+from seas_aug.config import SamplingConfig
+from seas_aug.errors import SeasError
+from seas_aug.pipeline.output import PairRecord, SeaSPipelineOutput
+from seas_aug.pipeline.references import References
+from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
+from seas_aug.prompt.ua_prompt import UAPrompt
+
+# A redrawn image takes its next seed this far away, beyond the seeds of any neighbouring image.
+_RETRY_STRIDE = 1_000_003
+
+
+class SeaSPipeline(DiffusionPipeline):
+    """One product's generator: ``pipe(anomaly_type="crack", num_images=4, seed=0)``.
+
+    Args:
+        vae: autoencoder of the base.
+        text_encoder: with the rows of the new tokens.
+        tokenizer: with the new tokens.
+        unet: fine-tuned noise predictor.
+        scheduler: DPM-Solver++.
+        mask_predictor: Refined Mask Prediction; without it only normal images can be drawn.
+        ua_prompt: :meth:`UAPrompt.to_dict` - which tokens stand for which anomaly type.
+        sampling: fields of :class:`~seas_aug.config.SamplingConfig`.
+        image_size: side of the images in pixels.
+        official: start from the unscaled latent on a 1500-step schedule, as the authors' code does.
+        base: name of the base that was fine-tuned.
+    """
+
+    _optional_components = ["mask_predictor"]
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+
+    def __init__(
+        self,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        unet: Any,
+        scheduler: Any,
+        mask_predictor: Any = None,
+        ua_prompt: dict[str, Any] | None = None,
+        sampling: dict[str, Any] | None = None,
+        image_size: int = 512,
+        official: bool = False,
+        base: str = "",
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            mask_predictor=mask_predictor,
+        )
+        self.register_to_config(
+            ua_prompt=ua_prompt, sampling=sampling, image_size=image_size, official=official, base=base
+        )
+        self.references: References | None = None
+
+    @property
+    def prompt(self) -> UAPrompt:
+        """The Unbalanced Abnormal (UA) prompt with its type -> token table."""
+        return UAPrompt.from_dict(self.config.ua_prompt)
+
+    @property
+    def anomaly_types(self) -> tuple[str, ...]:
+        """Types that can be drawn, in alphabetical order."""
+        return self.prompt.anomaly_types
+
+    @property
+    def num_references(self) -> int:
+        """Number of normal images to start from."""
+        return len(self._references())
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """Default sampling settings of the run."""
+        return SamplingConfig(**(self.config.sampling or {}))
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, **kwargs: Any) -> SeaSPipeline:
+        """Load a run folder, or the ``model`` folder in it.
+
+        Args:
+            path: what ``seas-aug finetune --output`` wrote.
+            **kwargs: passed on to diffusers (``torch_dtype``, ...).
+
+        Raises:
+            SeasError: there is no fine-tuned model.
+        """
+        folder = Path(path)
+        folder = folder / "model" if (folder / "model" / "model_index.json").is_file() else folder
+        if not (folder / "model_index.json").is_file():
+            message = (
+                f"{path} holds no fine-tuned model (no model_index.json); give the folder that was the --output of "
+                "'seas-aug finetune', after it has finished."
+            )
+            raise SeasError(message)
+        if cls.load_config(str(folder)).get("_class_name") != cls.__name__:
+            message = f"{folder} is a base model, not a fine-tuned one; run 'seas-aug finetune --base {folder}' first."
+            raise SeasError(message)
+        pipeline = super().from_pretrained(str(folder), **kwargs)
+        pipeline.references = References.load(folder)
+        return pipeline
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write the model as a diffusers folder of safetensors, its reference images beside it."""
+        super().save_pretrained(str(save_directory), **kwargs)
+        if self.references is not None:
+            self.references.save(Path(save_directory))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        anomaly_type: str | Sequence[str] | None = None,
+        num_images: int = 1,
+        seed: int = 0,
+        batch_size: int = 8,
+        references: torch.Tensor | None = None,
+        reference_indices: Sequence[int] | None = None,
+        seeds: Sequence[int] | None = None,
+        strength: float | None = None,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
+    ) -> SeaSPipelineOutput:
+        """Draw images.
+
+        Image ``i`` depends on its seed and its reference only: not on the batch size, nor on the other images.
+
+        Args:
+            anomaly_type: one type; several types to recombine their tokens (an unseen anomaly); None for normal images.
+            num_images: how many.
+            seed: image ``i`` takes the seed ``seed + i`` and, unless told otherwise, normal image ``(seed + i) mod N``.
+            batch_size: images drawn at once.
+            references: own normal images to start from, uint8 ``[M, 3, H, W]`` or float in [0, 1], of the model's size.
+            reference_indices: which reference each image starts from.
+            seeds: one seed per image, in place of ``seed``.
+            strength: see :class:`~seas_aug.config.SamplingConfig`; None takes the run's own, as do the following.
+            guidance_scale: classifier-free guidance.
+            num_inference_steps: solver steps.
+
+        Returns:
+            Images, masks, references and records, in order.
+
+        Raises:
+            SeasError: an unknown type, a setting out of range, no mask predictor, or a mask that stays empty.
+        """
+        settings = self._settings(strength, guidance_scale, num_inference_steps)
+        bank = self._references() if references is None else _as_references(references, self.config.image_size)
+        types = (anomaly_type,) if isinstance(anomaly_type, str) else tuple(anomaly_type or ())
+        prompt = self.prompt.anomaly_prompt(*types) if types else self.prompt.normal_prompt()
+        if types and self.mask_predictor is None:
+            message = "this model has no mask predictor, so it draws no defects; finish 'seas-aug finetune' first."
+            raise SeasError(message)
+        image_seeds = [seed + index for index in range(num_images)] if seeds is None else list(seeds)
+        indices = [value % len(bank) for value in image_seeds] if reference_indices is None else list(reference_indices)
+        if len(image_seeds) != num_images or len(indices) != num_images:
+            message = (
+                f"{num_images} images were asked for, with {len(image_seeds)} seeds and {len(indices)} references."
+            )
+            raise SeasError(message)
+        requests = [ImageRequest(value, value, index, 0) for value, index in zip(image_seeds, indices, strict=True)]
+        done = self._draw_all(requests, bank, prompt, bool(types), settings, batch_size)
+        records = [
+            PairRecord(request.seed, tuple(sorted(types)), prompt, bank.names[request.reference], score, request.retries)
+            for request, _, _, score in done
+        ]
+        return SeaSPipelineOutput(
+            images=torch.stack([image for _, image, _, _ in done]),
+            masks=torch.stack([mask for _, _, mask, _ in done]),
+            references=bank.images[indices].float() / 255,
+            records=records,
+        )
+
+    def _draw_all(
+        self,
+        requests: list[ImageRequest],
+        bank: References,
+        prompt: str,
+        defects: bool,
+        settings: SamplerSettings,
+        batch_size: int,
+    ) -> list[tuple[ImageRequest, torch.Tensor, torch.Tensor, float]]:
+        """Draw every request; one whose mask is empty is drawn again with the next seed of its own sequence."""
+        done: list[tuple[ImageRequest, torch.Tensor, torch.Tensor, float] | None] = [None] * len(requests)
+        waiting = list(enumerate(requests))
+        while waiting:
+            batch, waiting = waiting[:batch_size], waiting[batch_size:]
+            group = [request for _, request in batch]
+            latents, probabilities = draw_pairs(self, group, bank, prompt, defects, settings)
+            images = torch.cat([decode_latents(self.vae, latent[None]) for latent in latents])
+            images = ((images.clamp(-1, 1) + 1) / 2).cpu()
+            # 8-bit steps, so that what is returned is what a PNG holds.
+            images = (images * 255).round() / 255
+            masks = (probabilities > self.sampling.mask_threshold).float()
+            for row, (position, request) in enumerate(batch):
+                inside = probabilities[row][masks[row] > 0]
+                if defects and inside.numel() == 0:
+                    waiting.append((position, self._redraw(request)))
+                else:
+                    score = float(inside.mean()) if defects else 1.0
+                    done[position] = (request, images[row], masks[row], score)
+        return [item for item in done if item is not None]
+
+    def _redraw(self, request: ImageRequest) -> ImageRequest:
+        if request.retries >= self.sampling.max_retries:
+            message = (
+                f"seed {request.seed}: the mask stayed empty in {request.retries + 1} draws; fine-tune the masks longer, "
+                "or lower sampling.mask_threshold."
+            )
+            raise SeasError(message)
+        return ImageRequest(
+            request.seed, request.noise_seed + _RETRY_STRIDE, request.reference, request.retries + 1
+        )
+
+    def _settings(self, strength: float | None, guidance: float | None, steps: int | None) -> SamplerSettings:
+        own = self.sampling
+        chosen = SamplingConfig(
+            num_inference_steps=own.num_inference_steps if steps is None else steps,
+            guidance_scale=own.guidance_scale if guidance is None else guidance,
+            strength=own.strength if strength is None else strength,
+            mask_steps=own.mask_steps,
+        )
+        return SamplerSettings(
+            chosen.num_inference_steps, chosen.guidance_scale, chosen.strength, chosen.mask_steps, self.config.official
+        )
+
+    def _references(self) -> References:
+        if self.references is None or not len(self.references):
+            message = "this model has no reference images; pass references=, or fine-tune again."
+            raise SeasError(message)
+        return self.references
+
+
+def _as_references(images: torch.Tensor, size: int) -> References:
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[-2:] != (size, size):
+        message = f"references have the shape {tuple(images.shape)}; expected [M, 3, {size}, {size}]."
+        raise SeasError(message)
+    pixels = images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    return References(pixels.cpu(), tuple(f"references[{index}]" for index in range(len(images))))
+
+
+def solver(scheduler: Any) -> DPMSolverMultistepScheduler:
+    """Return DPM-Solver++ (order 2, midpoint; Lu et al. 2022) for a base's noise schedule."""
+    return DPMSolverMultistepScheduler.from_config(
+        scheduler.config, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="linspace"
+    )
