@@ -43,7 +43,7 @@ class DataConfig:
 
     root: Path | None = None
     datamodule: dict[str, Any] | None = None
-    few_shot: str = "0.3333"
+    few_shot: str | float = "0.3333"
     groups: Path | None = None
     image_size: int | None = None
     resize: Resize = "squash"
@@ -51,6 +51,9 @@ class DataConfig:
     flip: bool = True
     num_normals: int | None = None
     num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "few_shot", str(self.few_shot))  # YAML reads 0.4 as a number
 
 
 @dataclass(frozen=True)
