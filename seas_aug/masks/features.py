@@ -36,12 +36,18 @@ def _vae_blocks(vae: Autoencoder) -> list[nn.Module]:
     blocks = list(getattr(vae.decoder, "up_blocks", []))
     doubling = [block for block in blocks if getattr(block, "upsamplers", None)]
     if not doubling:  # AutoencoderDC keeps its blocks fine to coarse, each a sequence that begins with the upsampling
-        doubling = [block for block in reversed(blocks) if len(block) > 1 and isinstance(block[0], DCUpBlock2d)]
+        doubling = [
+            block for block in reversed(blocks) if isinstance(block, nn.Sequential) and _begins_with(block, DCUpBlock2d)
+        ]
     if not doubling:
         raise SeasError(
             "The VAE's decoder has no up block that upsamples; give a base with an AutoencoderKL or AutoencoderDC."
         )
     return doubling
+
+
+def _begins_with(block: nn.Sequential, kind: type[nn.Module]) -> bool:
+    return len(block) > 1 and isinstance(block[0], kind)
 
 
 def _out_channels(block: Any) -> int:

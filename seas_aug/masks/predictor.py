@@ -153,4 +153,4 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 refined = coarse
                 for refinement, fine in zip(self.refinements, vae_features, strict=True):
                     refined = refinement(refined, fine.to(self.dtype))
-            return MaskLogits(refined=self.head(refined), coarse=self.head(coarse))
+            return MaskLogits(refined=self.head(refined).to(self.dtype), coarse=self.head(coarse).to(self.dtype))

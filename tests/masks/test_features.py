@@ -56,3 +56,23 @@ def test_unsupported_models_are_named():
     vae.enable_slicing()
     with pytest.raises(SeasError, match="slices or tiles"):
         VAEDecoderFeatures(vae)
+
+
+def test_features_of_an_autoencoder_dc():
+    from diffusers import AutoencoderDC
+
+    vae = AutoencoderDC(
+        latent_channels=4,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_block_out_channels=(8, 8, 16),
+        decoder_block_out_channels=(8, 8, 16),
+        encoder_layers_per_block=(0, 1, 1),
+        decoder_layers_per_block=(1, 1, 1),
+        encoder_qkv_multiscales=((), (), ()),
+        decoder_qkv_multiscales=((), (), ()),
+    )
+    with torch.no_grad(), VAEDecoderFeatures(vae) as hook:
+        vae.decode(torch.randn(2, 4, 8, 8))
+    assert [tuple(feature.shape) for feature in hook.features] == [(2, 8, 16, 16), (2, 8, 32, 32)]
+    assert vae_channels(vae) == (8, 8)
