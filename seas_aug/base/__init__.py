@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded base: loading, renderer, pretraining and weights."""

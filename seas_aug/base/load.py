@@ -74,17 +74,27 @@ def _names() -> str:
 
 
 def _check_hashes(folder: Path) -> None:
-    expected = json.loads((folder / "base.json").read_text(encoding="utf-8"))["sha256"]
-    for name, digest in expected.items():
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-            message = f"{folder / name} is damaged: its sha256 differs from base.json; install seas_aug again."
-            raise SeasError(message)
+    """Compare the weights with the hashes in ``base.json``."""
+    try:
+        expected = json.loads((folder / "base.json").read_text(encoding="utf-8"))["sha256"]
+        damaged = [
+            name
+            for name, digest in expected.items()
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        message = f"{folder} lacks a file of the embedded base ({_first_line(error)}); install seas_aug again."
+        raise SeasError(message) from error
+    if damaged:
+        message = f"{folder / damaged[0]} is damaged: its sha256 differs from base.json; install seas_aug again."
+        raise SeasError(message)
 
 
 def _load(source: str, name: str) -> BaseModels:
     import diffusers
     import torch
     from diffusers import DDPMScheduler, UNet2DConditionModel
+    from safetensors import SafetensorError
     from transformers import CLIPTextModel, CLIPTokenizer
 
     try:
@@ -95,7 +105,7 @@ def _load(source: str, name: str) -> BaseModels:
         text_encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
         scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         message = (
             f"base '{name}' could not be loaded as a Stable-Diffusion-like model ({_first_line(error)}); give "
             f"{_names()}, a local diffusers folder, or a hub id that this machine can reach."
@@ -107,10 +117,31 @@ def _load(source: str, name: str) -> BaseModels:
             "predicts the noise (epsilon), such as Stable Diffusion 1.x."
         )
         raise SeasError(message)
+    _check_fit(unet, vae, text_encoder, name)
     from seas_aug.base.latents import latent_scale
 
     image_size = int(unet.config.sample_size) * latent_scale(vae)
     return BaseModels(unet, vae, text_encoder, tokenizer, scheduler, image_size, name)
+
+
+def _check_fit(unet: Any, vae: Any, text_encoder: Any, name: str) -> None:
+    """Refuse models of another layout, such as inpainting (more input channels) or SDXL (two text encoders)."""
+    wanted = {
+        "in_channels": vae.config.latent_channels,
+        "cross_attention_dim": text_encoder.config.hidden_size,
+        "addition_embed_type": None,
+        "class_embed_type": None,
+    }
+    for key, value in wanted.items():
+        if unet.config[key] != value:
+            message = (
+                f"base '{name}' has another layout than Stable Diffusion 1.x: {key} of its unet is {unet.config[key]}, "
+                f"expected {value}; give a plain text-to-image model."
+            )
+            raise SeasError(message)
+    if not isinstance(unet.config.sample_size, int):
+        message = f"base '{name}' draws no squares: sample_size of its unet is {unet.config.sample_size}; give another."
+        raise SeasError(message)
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,9 @@ from seas_aug.attention.capture import capture_attention
 from seas_aug.attention.maps import anomaly_heatmap, reduce_maps
 from seas_aug.base.latents import encode_latents
 from seas_aug.config import AttentionConfig
+from seas_aug.errors import SeasError
 from seas_aug.masks.features import UNetFeatures
+from seas_aug.noise.start import start_latent
 from seas_aug.pipeline.sampler import predict_mask
 from seas_aug.prompt.embedding import encode_prompts
 from seas_aug.prompt.ua_prompt import token_positions
@@ -26,16 +28,14 @@ if TYPE_CHECKING:
 LOW_NOISE_TIMESTEPS = (20, 60, 100)
 
 
-def _noised(
-    pipe: SeaSPipeline, images: Tensor, timesteps: Sequence[int], seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield noisy scaled latents ``[B, C, h, w]`` and their timestep, the noise depending on row and timestep only."""
+def _noised(pipe: SeaSPipeline, images: Tensor, timesteps: Sequence[int], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield noisy scaled latents ``[B, C, h, w]`` and their timestep; every row gets the same noise."""
     latents = encode_latents(pipe.vae, images.to(pipe.unet.device))
     for timestep in timesteps:
-        generators = [torch.Generator().manual_seed(seed + timestep) for _ in range(len(latents))]
-        noise = torch.stack([torch.randn(latents.shape[1:], generator=generator) for generator in generators])
+        generator = torch.Generator().manual_seed(seed + timestep)
+        noise = torch.randn(latents.shape[1:], generator=generator).expand(latents.shape)
         moment = torch.tensor(timestep, device=latents.device)
-        yield pipe.scheduler.add_noise(latents, noise.to(latents), moment.repeat(len(latents))), moment
+        yield start_latent(pipe.scheduler, latents, noise.to(latents), moment).to(pipe.unet.dtype), moment
 
 
 @torch.no_grad()
@@ -56,6 +56,9 @@ def attention_heatmaps(
         timesteps: noise levels that are averaged.
         attention: which maps are read; None takes those of the DA loss.
         seed: seed of the noise.
+
+    Raises:
+        SeasError: an unknown type, or a resolution that the U-Net has no maps of.
     """
     read = attention or AttentionConfig()
     prompts = [pipe.prompt.anomaly_prompt(name) for name in anomaly_types]
@@ -66,7 +69,7 @@ def attention_heatmaps(
     rows = slice(0, len(images))
     for noisy, moment in _noised(pipe, images, timesteps, seed):
         with capture_attention(pipe.unet, positions, rows, read.resolutions, read.include_up_blocks) as store:
-            pipe.unet(noisy, moment, context)
+            pipe.unet(noisy, moment, context.to(noisy.dtype))
         maps = reduce_maps(store, pipe.config.official)
         total += anomaly_heatmap(maps, pipe.prompt.normal_tokens, images.shape[-1]).cpu()
     return total / len(timesteps)
@@ -88,12 +91,18 @@ def mask_probabilities(
         anomaly_types: the type of each image.
         timesteps: noise levels that are averaged.
         seed: seed of the noise.
+
+    Raises:
+        SeasError: an unknown type, or a model without mask predictor.
     """
+    if pipe.mask_predictor is None:
+        message = "this model has no mask predictor, so it finds no defects; finish 'seas-aug finetune' first."
+        raise SeasError(message)
     prompts = [pipe.prompt.anomaly_prompt(name) for name in anomaly_types]
     context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
     total = torch.zeros(len(images), 1, *images.shape[-2:])
     for noisy, moment in _noised(pipe, images, timesteps, seed):
         with UNetFeatures(pipe.unet) as hook:
-            pipe.unet(noisy, moment, context)
+            pipe.unet(noisy, moment, context.to(noisy.dtype))
         total += predict_mask(pipe.vae, pipe.mask_predictor, hook.features, noisy).cpu()
     return total / len(timesteps)

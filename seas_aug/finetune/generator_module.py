@@ -54,8 +54,9 @@ class GeneratorModule(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         """Move the frozen parts to the training device."""
-        self.models.vae.to(self.device)
-        self.models.text_encoder.to(self.device)
+        frozen: list[Any] = [self.models.vae, self.models.text_encoder]
+        for part in frozen:
+            part.to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Return the total loss of B anomaly and B normal images in one U-Net pass."""

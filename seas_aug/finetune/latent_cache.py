@@ -40,10 +40,11 @@ class LatentCache:
         missing = [row for row, key in enumerate(keys) if key not in self._kept]
         fresh: dict[tuple[str, int, int], tuple[Tensor, Tensor | None]] = {}
         if missing:
+            # One by one, so that a resumed run with an empty cache sees exactly the same latents.
             with torch.autocast(images.device.type, enabled=False):
-                means, deviations = latent_statistics(self._vae, images[missing])
-            for place, row in enumerate(missing):
-                fresh[keys[row]] = (means[place], None if deviations is None else deviations[place])
+                for row in missing:
+                    mean, deviation = latent_statistics(self._vae, images[row : row + 1])
+                    fresh[keys[row]] = (mean[0], None if deviation is None else deviation[0])
             self._remember(fresh)
         rows = [self._kept.get(key) or fresh[key] for key in keys]
         return torch.stack(

@@ -12,11 +12,13 @@ from torch import Tensor
 from seas_aug.base.latents import decode_latents, latent_shape
 from seas_aug.config import FineTuneConfig
 from seas_aug.data.seeds import derive_seed
+from seas_aug.errors import SeasError
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.losses.focal import focal_loss
 from seas_aug.losses.mask_size import shrink_mask
 from seas_aug.masks.features import UNetFeatures, VAEDecoderFeatures
 from seas_aug.masks.predictor import MaskPredictor
+from seas_aug.noise.start import start_latent
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from seas_aug.prompt.embedding import encode_prompts
 
@@ -27,10 +29,17 @@ class MaskModule(lightning.LightningModule):
     Args:
         generator: fine-tuned, frozen.
         config: mask settings and seed.
+
+    Raises:
+        SeasError: ``masks.max_timestep`` is not in 1 to the length of the base's noise schedule.
     """
 
     def __init__(self, generator: SeaSPipeline, config: FineTuneConfig) -> None:
         super().__init__()
+        longest = generator.scheduler.config.num_train_timesteps
+        if not 1 <= config.masks.max_timestep <= longest:
+            message = f"masks.max_timestep is {config.masks.max_timestep}; give 1 to {longest}, the base's noise steps."
+            raise SeasError(message)
         self.predictor = MaskPredictor.for_models(generator.unet, generator.vae, config.masks, config.official)
         for part in (generator.unet, generator.vae, generator.text_encoder):
             part.requires_grad_(False).eval()
@@ -53,10 +62,14 @@ class MaskModule(lightning.LightningModule):
         normal = self.predictor([feature[count:] for feature in low_and_mid])
         mask = (batch["mask"] > 0.5).float()
         empty = torch.zeros_like(mask)
-        coarse_mask = torch.cat([shrink_mask(mask, anomaly.coarse.shape[-1]), shrink_mask(empty, normal.coarse.shape[-1])])
+        coarse_mask = torch.cat(
+            [shrink_mask(mask, anomaly.coarse.shape[-1]), shrink_mask(empty, normal.coarse.shape[-1])]
+        )
         refined = focal_loss(torch.cat([anomaly.refined, normal.refined]), torch.cat([mask, empty]))
         coarse = focal_loss(torch.cat([anomaly.coarse, normal.coarse]), coarse_mask)
-        self.log_dict({"loss_refined": refined.detach(), "loss_coarse": coarse.detach()}, prog_bar=True, batch_size=count)
+        self.log_dict(
+            {"loss_refined": refined.detach(), "loss_coarse": coarse.detach()}, prog_bar=True, batch_size=count
+        )
         return refined + coarse
 
     def _features(
@@ -76,7 +89,8 @@ class MaskModule(lightning.LightningModule):
         )
         noise = torch.randn(clean.shape, generator=generator).to(device)
         timesteps = torch.randint(0, self.config.masks.max_timestep, (2 * count,), generator=generator).to(device)
-        noisy = pipe.scheduler.add_noise(clean, noise, timesteps)
+        # Not the solver's add_noise, whose levels follow its sampling steps and not the training schedule.
+        noisy = start_latent(pipe.scheduler, clean, noise, timesteps)
         prompts = [pipe.prompt.anomaly_prompt(name) for name in batch["anomaly_type"]]
         prompts += [pipe.prompt.normal_prompt()] * count
         context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)

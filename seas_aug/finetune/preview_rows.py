@@ -24,9 +24,7 @@ def _first_images(split: FewShotSplit, config: FineTuneConfig, size: int) -> tup
     return list(split.few_shot), images, masks.float().expand(-1, 3, -1, -1)
 
 
-def generator_rows(
-    pipe: SeaSPipeline, split: FewShotSplit, config: FineTuneConfig, size: int
-) -> Callable[[], Tensor]:
+def generator_rows(pipe: SeaSPipeline, split: FewShotSplit, config: FineTuneConfig, size: int) -> Callable[[], Tensor]:
     """Return a drawing of: real image, real mask, attention map, reference, generated image."""
     names, images, masks = _first_images(split, config, size)
     sampling = config.sampling
@@ -38,9 +36,7 @@ def generator_rows(
         rows = []
         for row, name in enumerate(names):
             request = ImageRequest(row, row, row % len(pipe.references), 0)
-            latents, _ = draw_pairs(
-                pipe, [request], pipe.references, pipe.prompt.anomaly_prompt(name), False, settings
-            )
+            latents, _ = draw_pairs(pipe, [request], pipe.references, pipe.prompt.anomaly_prompt(name), False, settings)
             generated = (decode_latents(pipe.vae, latents)[0].cpu() + 1) / 2
             reference = pipe.references.images[request.reference] / 255
             rows.append(torch.stack([images[row] / 255, masks[row], heat[row].expand(3, -1, -1), reference, generated]))

@@ -6,26 +6,25 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 from tqdm import tqdm
 
-from seas_aug.atomic import atomic_folder, atomic_write_text, recover_folder
+from seas_aug.atomic import LEFTOVER_SUFFIX, atomic_folder, atomic_write_text, recover_folder, remove_leftovers
 from seas_aug.base.load import BaseModels, load_base
-from seas_aug.config import FineTuneConfig, as_plain
+from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.category import Category, read_mvtec_folder
 from seas_aug.data.datamodule import FewShotDataModule, choose_normals
-from seas_aug.data.few_shot import FewShotSplit, select_few_shot
+from seas_aug.data.few_shot import FewShotSplit, content_hash, select_few_shot
 from seas_aug.data.images import check_category_images, load_image
-from seas_aug.data.split_file import save_split
+from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
 from seas_aug.finetune.generator_module import GeneratorModule
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.finetune.preview import PreviewGrid
 from seas_aug.finetune.preview_rows import generator_rows, mask_rows
-from seas_aug.finetune.training import fit
+from seas_aug.finetune.training import MakeData, fit
 from seas_aug.pipeline.references import References
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
 from seas_aug.prompt.embedding import add_prompt_tokens, merge_prompt_tokens
@@ -45,27 +44,30 @@ def finetune(config: FineTuneConfig) -> Path:
         The ``model`` folder, which :meth:`SeaSPipeline.from_pretrained` loads.
 
     Raises:
-        SeasError: any mistake in data or settings, or an output folder that holds a run with other settings.
+        SeasError: any mistake in data or settings, or an output folder that holds a run with other settings or images.
     """
-    output = Path(config.output)
+    config = dataclasses.replace(config, output=Path(config.output))
+    output = config.output
     model = output / "model"
-    recover_folder(model)
-    recover_folder(output / "generator")
+    _tidy(output)
     category = read_category(config)
-    split = select_few_shot(category, config.data.few_shot, config.data.groups)
+    split = select_few_shot(category, str(config.data.few_shot), config.data.groups)
     normals = choose_normals(category.normals, config.data.num_normals)
-    _start_or_continue(config, output)
-    if (model / "model_index.json").is_file():
+    _check_same_settings(config)
+    if _is_model(model):
+        _remove_intermediate(output)
         return model
     check_category_images(split, normals)
+    _check_same_images(output, split, normals)
     models = load_base(config.base)
     size = _image_size(config, models)
+    # Only now: a refused first attempt leaves no settings behind that the corrected one would differ from.
+    atomic_write_text(output / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
     save_split(output / "split.json", split, normals)
-    if not (output / "generator" / "model_index.json").is_file():
+    if not _is_model(output / "generator"):
         _train_generator(config, models, split, normals, size)
     _train_masks(config, split, normals, size)
-    shutil.rmtree(output / "generator", ignore_errors=True)
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
+    _remove_intermediate(output)
     return model
 
 
@@ -81,31 +83,76 @@ def read_category(config: FineTuneConfig) -> Category:
     return read_mvtec_folder(Path(config.data.root))
 
 
-def _start_or_continue(config: FineTuneConfig, output: Path) -> None:
-    """Write the settings of a new run, or check that they are those of the run being continued."""
-    path = output / "config.yaml"
-    wanted = {key: value for key, value in as_plain(config).items() if key not in _FREE_SETTINGS}
-    if path.is_file():
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        different = [key for key in wanted if found.get(key) != wanted[key]]
-        if different:
-            key = different[0]
-            message = (
-                f"{output} holds a run with other settings ({key}: {found.get(key)} there, {wanted[key]} asked for); "
-                "choose another --output, or delete that folder to start anew."
-            )
-            raise SeasError(message)
+def _is_model(folder: Path) -> bool:
+    return (folder / "model_index.json").is_file()
+
+
+def _in_progress(output: Path) -> bool:
+    """Return whether a run has got so far that it is continued and not begun again."""
+    return any((output / "checkpoints").glob("*/last.ckpt")) or any(
+        _is_model(output / name) for name in ("generator", "model")
+    )
+
+
+def _tidy(output: Path) -> None:
+    """Mend or delete what a killed run left half written."""
+    for name in ("generator", "model"):
+        recover_folder(output / name)
+    for leftover in output.glob(f".*{LEFTOVER_SUFFIX}"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+    for name in ("previews", "log"):
+        remove_leftovers(output / name)
+
+
+def _remove_intermediate(output: Path) -> None:
+    for name in ("generator", "checkpoints"):
+        shutil.rmtree(output / name, ignore_errors=True)
+
+
+def _check_same_settings(config: FineTuneConfig) -> None:
+    """Refuse to continue a run with other settings than it was begun with."""
+    path = config.output / "config.yaml"
+    if not (_in_progress(config.output) and path.is_file()):
         return
-    output.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, yaml.safe_dump(as_plain(config), sort_keys=False))
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    wanted = {key: value for key, value in as_plain(config).items() if key not in _FREE_SETTINGS}
+    different = [key for key in wanted if found.get(key) != wanted[key]]
+    if different:
+        key = different[0]
+        message = (
+            f"{config.output} holds a run with other settings ({key}: {found.get(key)} there, {wanted[key]} asked "
+            "for); choose another --output, or delete that folder to start anew."
+        )
+        raise SeasError(message)
+
+
+def _check_same_images(output: Path, split: FewShotSplit, normals: tuple[Path, ...]) -> None:
+    """Refuse to continue a run on other images, which would then be missing in its ``split.json``."""
+    path = output / "split.json"
+    if not (_in_progress(output) and path.is_file()):
+        return
+    saved = load_split(path)
+    before = [(sample.anomaly_type, saved.hashes[sample.image]) for sample in saved.split.samples]
+    now = [(sample.anomaly_type, content_hash(sample.image)) for sample in split.samples]
+    before += [("", saved.hashes[path]) for path in saved.normals]
+    now += [("", content_hash(path)) for path in normals]
+    if now != before:
+        message = (
+            f"{output} was begun with other few-shot or normal images than there are now; choose another --output, or "
+            "delete that folder to start anew."
+        )
+        raise SeasError(message)
 
 
 def _image_size(config: FineTuneConfig, models: BaseModels) -> int:
     from seas_aug.base.latents import latent_scale
 
-    size = config.data.image_size or models.image_size
+    size = models.image_size if config.data.image_size is None else config.data.image_size
     factor = latent_scale(models.vae) * 2 ** (len(models.unet.config.block_out_channels) - 1)
-    if size % factor:
+    if size < factor or size % factor:
         message = f"data.image_size is {size}; this base needs a multiple of {factor}, such as {models.image_size}."
         raise SeasError(message)
     return size
@@ -128,16 +175,7 @@ def _train_generator(
     rows = generator_rows(pipe, split, config, size)
     fit(
         module,
-        lambda start: FewShotDataModule(
-            split,
-            normals,
-            config.data,
-            size,
-            settings.batch_size,
-            config.seed,
-            num_steps=updates * settings.accumulate,
-            start_step=start * settings.accumulate,
-        ),
+        _data(config, split, normals, size, settings, updates, config.seed),
         config,
         "generator",
         updates,
@@ -162,16 +200,7 @@ def _train_masks(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Pat
     pipe.mask_predictor = module.predictor
     fit(
         module,
-        lambda start: FewShotDataModule(
-            split,
-            normals,
-            config.data,
-            size,
-            settings.batch_size,
-            config.seed + 1,
-            num_steps=updates * settings.accumulate,
-            start_step=start * settings.accumulate,
-        ),
+        _data(config, split, normals, size, settings, updates, config.seed + 1),
         config,
         "masks",
         updates,
@@ -188,13 +217,35 @@ def _train_masks(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Pat
         finished.save_pretrained(folder)
 
 
-def _updates(settings: Any, prompt: UAPrompt) -> int:
+def _data(
+    config: FineTuneConfig,
+    split: FewShotSplit,
+    normals: tuple[Path, ...],
+    size: int,
+    settings: GeneratorConfig | MaskConfig,
+    updates: int,
+    seed: int,
+) -> MakeData:
+    """Return what makes a stage's data from the update on that it is continued at."""
+
+    def make(start: int) -> FewShotDataModule:
+        begin = start * settings.accumulate
+        length = begin + updates * settings.accumulate
+        return FewShotDataModule(split, normals, config.data, size, settings.batch_size, seed, length, begin)
+
+    return make
+
+
+def _updates(settings: GeneratorConfig | MaskConfig, prompt: UAPrompt) -> int:
     """Return the optimiser updates of a stage: fixed, or from the number of types (paper: 800 x types)."""
-    updates = settings.max_steps or settings.steps_per_type * len(prompt.anomaly_types)
-    if updates < 1:
-        message = f"max_steps is {updates}; give 1 or more."
-        raise SeasError(message)
-    return int(updates)
+    total = settings.max_steps
+    updates = settings.steps_per_type * len(prompt.anomaly_types) if total is None else total
+    for name, value in (("updates", updates), ("batch_size", settings.batch_size), ("accumulate", settings.accumulate)):
+        if value < 1:
+            stage = "generator" if isinstance(settings, GeneratorConfig) else "masks"
+            message = f"{stage}: {name} is {value}; give 1 or more (max_steps or steps_per_type make the updates)."
+            raise SeasError(message)
+    return updates
 
 
 def _pipeline(config: FineTuneConfig, models: BaseModels, prompt: UAPrompt, size: int) -> SeaSPipeline:

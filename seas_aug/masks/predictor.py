@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _PAPER_WIDTH = 192
 _WIDTH_STEP = 24
+_PRIOR_LOGIT = math.log(0.98 / 0.02)
 
 
 class MaskLogits(NamedTuple):
@@ -98,6 +100,9 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.coarse_branch = CoarseBranch(low_channels, mid_channels, width, attention_blocks)
         self.refinements = nn.ModuleList(MaskRefinement(width, channels, official) for channels in vae_channels)
         self.head = nn.Sequential(norm_layer(width, official), nn.ReLU(), nn.Conv2d(width, 2, 3, padding=1))
+        # Focal loss learns slowly that almost everything is normal; start there (Lin et al. 2017, section 4.1).
+        with torch.no_grad():
+            self.head[-1].bias.copy_(torch.tensor([_PRIOR_LOGIT / 2, -_PRIOR_LOGIT / 2]))
 
     @classmethod
     def for_models(

@@ -39,7 +39,11 @@ class References:
 
     @classmethod
     def load(cls, folder: Path) -> References | None:
-        """Read the images of a model folder; None where it has none."""
+        """Read the images of a model folder; None where it has none.
+
+        Raises:
+            SeasError: the file is damaged.
+        """
         from safetensors import SafetensorError, safe_open
 
         path = folder / FILE_NAME
@@ -48,6 +52,6 @@ class References:
         try:
             with safe_open(path, framework="pt") as file:
                 return cls(file.get_tensor("images"), tuple(json.loads(file.metadata()["names"])))
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
             message = f"{path} is damaged ({error}); fine-tune again or copy the run folder anew."
             raise SeasError(message) from error

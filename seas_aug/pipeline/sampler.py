@@ -76,7 +76,6 @@ def draw_pairs(
     scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
     latents = torch.cat([_start(pipe, request, bank, settings) for request in requests]).to(device)
     begin = 0 if settings.official else _begin(scheduler, settings)
-    begin = min(begin, settings.num_inference_steps - settings.mask_steps)
     scheduler.set_begin_index(begin)
     context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, [prompt, ""])
     total = torch.zeros(len(requests), 1, *bank.images.shape[-2:])
@@ -91,6 +90,7 @@ def draw_pairs(
 
 
 def _begin(scheduler: Any, settings: SamplerSettings) -> int:
+    """Return the step to start from, early enough that the steps that read the mask remain."""
     index = start_timestep_index(scheduler.config.num_train_timesteps, settings.strength, scheduler.timesteps)
     return min(index, settings.num_inference_steps - settings.mask_steps)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+from safetensors import SafetensorError
 
 from seas_aug.base.latents import decode_latents
 from seas_aug.config import SamplingConfig
@@ -18,11 +19,14 @@ from seas_aug.pipeline.references import References
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
 from seas_aug.prompt.ua_prompt import UAPrompt
 
+# For the type checker, whom diffusers' own hints lead astray.
+_DiffusionPipeline: Any = DiffusionPipeline
+
 # A redrawn image takes its next seed this far away, beyond the seeds of any neighbouring image.
 _RETRY_STRIDE = 1_000_003
 
 
-class SeaSPipeline(DiffusionPipeline):
+class SeaSPipeline(_DiffusionPipeline):
     """One product's generator: ``pipe(anomaly_type="crack", num_images=4, seed=0)``.
 
     Args:
@@ -39,7 +43,7 @@ class SeaSPipeline(DiffusionPipeline):
         base: name of the base that was fine-tuned.
     """
 
-    _optional_components = ["mask_predictor"]
+    _optional_components: ClassVar[list[str]] = ["mask_predictor"]
     model_cpu_offload_seq = "text_encoder->unet->vae"
 
     def __init__(
@@ -99,7 +103,7 @@ class SeaSPipeline(DiffusionPipeline):
             **kwargs: passed on to diffusers (``torch_dtype``, ...).
 
         Raises:
-            SeasError: there is no fine-tuned model.
+            SeasError: there is no fine-tuned model, or it is damaged.
         """
         folder = Path(path)
         folder = folder / "model" if (folder / "model" / "model_index.json").is_file() else folder
@@ -109,18 +113,36 @@ class SeaSPipeline(DiffusionPipeline):
                 "'seas-aug finetune', after it has finished."
             )
             raise SeasError(message)
-        if cls.load_config(str(folder)).get("_class_name") != cls.__name__:
+        try:
+            found = cls.load_config(str(folder)).get("_class_name")
+            pipeline = super().from_pretrained(str(folder), **kwargs) if found == cls.__name__ else None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+            message = f"{folder} is damaged ({reason}); fine-tune again or copy the run folder anew."
+            raise SeasError(message) from error
+        if pipeline is None:
             message = f"{folder} is a base model, not a fine-tuned one; run 'seas-aug finetune --base {folder}' first."
             raise SeasError(message)
-        pipeline = super().from_pretrained(str(folder), **kwargs)
         pipeline.references = References.load(folder)
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Write the model as a diffusers folder of safetensors, its reference images beside it."""
+        self._forget_origin()
         super().save_pretrained(str(save_directory), **kwargs)
         if self.references is not None:
             self.references.save(Path(save_directory))
+
+    def _forget_origin(self) -> None:
+        """Drop what loading and use leave in the parts, so that the same model is saved as the same files."""
+        self.register_to_config(_name_or_path=self.config.base)
+        for part in self.components.values():
+            if hasattr(part, "register_to_config") and "_name_or_path" in part.config:
+                part.register_to_config(_name_or_path=self.config.base)
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            backend.no_padding()
+            backend.no_truncation()
 
     @torch.no_grad()
     def __call__(
@@ -138,13 +160,14 @@ class SeaSPipeline(DiffusionPipeline):
     ) -> SeaSPipelineOutput:
         """Draw images.
 
-        Image ``i`` depends on its seed and its reference only: not on the batch size, nor on the other images.
+        Image ``i`` depends on its seed and its reference only: not on the batch size, nor on the other images (on a CPU
+        to the last bit, on a GPU up to its rounding).
 
         Args:
             anomaly_type: one type; several types to recombine their tokens (an unseen anomaly); None for normal images.
-            num_images: how many.
+            num_images: how many, 1 or more.
             seed: image ``i`` takes the seed ``seed + i`` and, unless told otherwise, normal image ``(seed + i) mod N``.
-            batch_size: images drawn at once.
+            batch_size: images drawn at once, 1 or more.
             references: own normal images to start from, uint8 ``[M, 3, H, W]`` or float in [0, 1], of the model's size.
             reference_indices: which reference each image starts from.
             seeds: one seed per image, in place of ``seed``.
@@ -167,15 +190,13 @@ class SeaSPipeline(DiffusionPipeline):
             raise SeasError(message)
         image_seeds = [seed + index for index in range(num_images)] if seeds is None else list(seeds)
         indices = [value % len(bank) for value in image_seeds] if reference_indices is None else list(reference_indices)
-        if len(image_seeds) != num_images or len(indices) != num_images:
-            message = (
-                f"{num_images} images were asked for, with {len(image_seeds)} seeds and {len(indices)} references."
-            )
-            raise SeasError(message)
+        _check_request(num_images, batch_size, image_seeds, indices, len(bank))
         requests = [ImageRequest(value, value, index, 0) for value, index in zip(image_seeds, indices, strict=True)]
         done = self._draw_all(requests, bank, prompt, bool(types), settings, batch_size)
         records = [
-            PairRecord(request.seed, tuple(sorted(types)), prompt, bank.names[request.reference], score, request.retries)
+            PairRecord(
+                request.seed, tuple(sorted(types)), prompt, bank.names[request.reference], score, request.retries
+            )
             for request, _, _, score in done
         ]
         return SeaSPipelineOutput(
@@ -218,13 +239,11 @@ class SeaSPipeline(DiffusionPipeline):
     def _redraw(self, request: ImageRequest) -> ImageRequest:
         if request.retries >= self.sampling.max_retries:
             message = (
-                f"seed {request.seed}: the mask stayed empty in {request.retries + 1} draws; fine-tune the masks longer, "
-                "or lower sampling.mask_threshold."
+                f"seed {request.seed}: the mask stayed empty in {request.retries + 1} draws; fine-tune the masks "
+                "longer, or lower sampling.mask_threshold."
             )
             raise SeasError(message)
-        return ImageRequest(
-            request.seed, request.noise_seed + _RETRY_STRIDE, request.reference, request.retries + 1
-        )
+        return ImageRequest(request.seed, request.noise_seed + _RETRY_STRIDE, request.reference, request.retries + 1)
 
     def _settings(self, strength: float | None, guidance: float | None, steps: int | None) -> SamplerSettings:
         own = self.sampling
@@ -245,16 +264,37 @@ class SeaSPipeline(DiffusionPipeline):
         return self.references
 
 
+def _check_request(count: int, batch_size: int, seeds: list[int], references: list[int], available: int) -> None:
+    if count < 1 or batch_size < 1:
+        message = f"num_images is {count} and batch_size {batch_size}; give 1 or more for both."
+        raise SeasError(message)
+    if len(seeds) != count or len(references) != count:
+        message = (
+            f"{count} images were asked for, with {len(seeds)} seeds and {len(references)} references; "
+            "give one of each per image."
+        )
+        raise SeasError(message)
+    outside = [index for index in references if not 0 <= index < available]
+    if outside:
+        message = f"reference_indices holds {outside[0]}; there are {available} references, give 0 to {available - 1}."
+        raise SeasError(message)
+
+
 def _as_references(images: torch.Tensor, size: int) -> References:
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[-2:] != (size, size):
-        message = f"references have the shape {tuple(images.shape)}; expected [M, 3, {size}, {size}]."
+    if images.ndim != 4 or not len(images) or images.shape[1] != 3 or images.shape[-2:] != (size, size):
+        message = f"references have the shape {tuple(images.shape)}; give [M, 3, {size}, {size}] with M of 1 or more."
         raise SeasError(message)
     pixels = images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
     return References(pixels.cpu(), tuple(f"references[{index}]" for index in range(len(images))))
 
 
-def solver(scheduler: Any) -> DPMSolverMultistepScheduler:
+def solver(scheduler: Any) -> Any:
     """Return DPM-Solver++ (order 2, midpoint; Lu et al. 2022) for a base's noise schedule."""
     return DPMSolverMultistepScheduler.from_config(
-        scheduler.config, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="linspace"
+        scheduler.config,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        timestep_spacing="linspace",
+        # Karras noise levels lie between the timesteps, and the start from a reference has to match one.
+        use_karras_sigmas=False,
     )

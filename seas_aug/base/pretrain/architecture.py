@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of the embedded base: Stable Diffusion's layout in diffusers and transformers classes, at small width."""
+"""The networks of the embedded base: Stable Diffusion's layout in diffusers and transformers classes, but narrow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderDC, DDPMScheduler, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from transformers import CLIPTextModel, CLIPTokenizer
 
 LATENT_CHANNELS = 8
@@ -20,10 +22,10 @@ MAX_TOKENS = 32
 def build_autoencoder() -> AutoencoderDC:
     """Return an untrained autoencoder: 4x smaller latents of 8 channels, so that one-pixel cracks have room (1.2 M).
 
-    Its down- and upsampling learn a residual over pixel-(un)shuffle shortcuts, and its norms see one pixel at a time, so
-    it learns fast and behaves the same on crops, at 128 px and at 256 px.
+    Its down- and upsampling learn a residual over pixel-(un)shuffle shortcuts, and its norms see one pixel at a time,
+    so it learns fast and behaves the same on crops, at 128 px and at 256 px.
     """
-    from diffusers import AutoencoderDC
+    from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
 
     return AutoencoderDC(
         latent_channels=LATENT_CHANNELS,
@@ -41,7 +43,7 @@ def build_autoencoder() -> AutoencoderDC:
 
 def build_unet() -> UNet2DConditionModel:
     """Return an untrained U-Net: latents of 32 x 32 at 128 px, cross-attention at 32, 16 and 8 (7.3 M)."""
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=NATIVE_SIZE // 4,
@@ -114,7 +116,7 @@ def build_tokenizer(folder: Path, words: list[str]) -> CLIPTokenizer:
 
 def build_scheduler() -> DDPMScheduler:
     """Return Stable Diffusion's training noise schedule (scaled linear, epsilon prediction)."""
-    from diffusers import DDPMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     return DDPMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000, clip_sample=False

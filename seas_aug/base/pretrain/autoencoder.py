@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
@@ -57,7 +57,8 @@ class AutoencoderModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.vae = build_autoencoder().to(memory_format=torch.channels_last)
+        vae: Any = build_autoencoder()
+        self.vae = vae.to(memory_format=torch.channels_last)
         self.vae.encoder.requires_grad_(not decoder_only)
 
     def training_step(self, image: Tensor, batch_index: int) -> Tensor:
@@ -79,7 +80,7 @@ class AutoencoderModule(lightning.LightningModule):
         self.log("val_psnr", psnr(reconstruction, image), prog_bar=True)
         self.log("val_psnr_bicubic", psnr(bicubic, image), prog_bar=True)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> Any:
         """Return AdamW with a short warm-up and a cosine fall."""
         weights = [weight for weight in self.vae.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(weights, lr=self.hparams["lr"], betas=(0.9, 0.98), weight_decay=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from seas_aug.atomic import atomic_write
 from seas_aug.base.pretrain.architecture import (
     NATIVE_SIZE,
     build_scheduler,
@@ -61,12 +62,12 @@ class LatentPool:
                 latents.append(vae.encode(images.to(vae.device)).latent.bfloat16().cpu())
             prompts += [scene.prompt for scene in scenes]
         pool = cls(torch.cat(latents), prompts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"latents": pool.latents, "prompts": prompts}, path)
+        with atomic_write(path) as file:
+            torch.save({"latents": pool.latents, "prompts": prompts}, file)
         return pool
 
 
-def load_autoencoder(checkpoint: Path) -> torch.nn.Module:
+def load_autoencoder(checkpoint: Path) -> Any:
     """Return the autoencoder of a stage 1 checkpoint, in evaluation mode."""
     module = AutoencoderModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -123,8 +124,9 @@ class DiffusionModule(lightning.LightningModule):
         self.save_hyperparameters()
         self.tokenizer = build_tokenizer(Path(tokenizer_folder), all_words())
         self.text_encoder = build_text_encoder(len(self.tokenizer))
-        self.unet = build_unet().to(memory_format=torch.channels_last)
-        self.scheduler = build_scheduler()
+        unet: Any = build_unet()
+        self.unet = unet.to(memory_format=torch.channels_last)
+        self.scheduler: Any = build_scheduler()
 
     def loss(self, batch: dict, generator: torch.Generator | None, dropout: float) -> Tensor:
         """Return the mean squared error of the predicted noise (DDPM, equation 14)."""
@@ -151,7 +153,7 @@ class DiffusionModule(lightning.LightningModule):
         generator = torch.Generator().manual_seed(batch_index)
         self.log("val_loss", self.loss(batch, generator, 0.0), prog_bar=True, batch_size=len(batch["latent"]))
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> Any:
         """Return AdamW with a short warm-up and a cosine fall."""
         weights = [*self.unet.parameters(), *self.text_encoder.parameters()]
         optimiser = torch.optim.AdamW(weights, lr=self.hparams["lr"], betas=(0.9, 0.98), weight_decay=1e-3)

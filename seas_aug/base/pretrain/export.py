@@ -47,7 +47,7 @@ def export_base(
     }
     (output / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     hashes = {
-        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(output.rglob("*.safetensors"))
     }
     card = {"name": f"embedded-{output.name}", "image_size": NATIVE_SIZE, "sha256": hashes}

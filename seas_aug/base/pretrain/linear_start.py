@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A good start for the autoencoder: the best linear code of 4 x 4 patches, written into its weights.
 
-A random autoencoder spends most of a CPU budget on reaching the quality of plain downscaling. This start is exact principal
-component analysis (PCA) of image patches; training then only learns what a linear code cannot do.
+A random autoencoder spends most of a CPU budget on reaching the quality of plain downscaling. This start is exact
+principal component analysis (PCA) of image patches; training then only learns what a linear code cannot do.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ def write_linear_code(vae: Any, basis: Tensor, reach: Tensor) -> None:
     """
     from diffusers.models.autoencoders.autoencoder_dc import ResBlock
 
-    for block in vae.modules():
-        if isinstance(block, ResBlock):
-            block.norm.weight.fill_(_RESIDUAL_GAIN)
+    blocks: list[Any] = [block for block in vae.modules() if isinstance(block, ResBlock)]
+    for block in blocks:
+        block.norm.weight.fill_(_RESIDUAL_GAIN)
     scale = reach.sqrt()[:, None, None, None]
     _write_encoder(vae.encoder, basis / scale)
     _write_decoder(vae.decoder, basis * scale)
 
 
-def _tap(convolution: torch.nn.Conv2d) -> Tensor:
+def _tap(convolution: Any) -> Tensor:
     """Keep a little of the random start, and return the middle tap ``[out, in]`` to write to, emptied."""
     convolution.weight.mul_(_RESIDUAL_GAIN)
     convolution.bias.zero_()

@@ -62,7 +62,7 @@ class CropDataset(Dataset):
         rng = np.random.default_rng((self.seed, index))
         image = self.pool.images[rng.integers(len(self.pool))]
         top, left = rng.integers(0, image.shape[0] - self.crop + 1, 2)
-        image = np.rot90(image[top : top + self.crop, left : left + self.crop], rng.integers(0, 4))
+        image = np.rot90(image[top : top + self.crop, left : left + self.crop], int(rng.integers(0, 4)))
         image = image[:, ::-1] if rng.random() < 0.5 else image
         # A random exposure keeps the autoencoder from relying on the renderer's own brightness.
         image = image.astype(np.float32) * rng.uniform(0.5, 1.2)

@@ -76,7 +76,7 @@ CATEGORY_TYPES: dict[str, Defect] = {"hole": _hole, "scratch": _scratch, "stain"
 def render_category(
     root: Path, seed: int = 0, size: int = 128, normals: int = 60, per_type: int = 24, few_shot: int = 8
 ) -> Path:
-    """Write a rendered category: ``train/good``, ``test/good``, ``test/<type>``, ``ground_truth/<type>``, ``split.json``.
+    """Write a rendered category in MVTec layout, with a ``split.json`` beside it.
 
     Args:
         root: category folder; appears whole or not at all. One made with the same settings is left as it is.
@@ -93,7 +93,7 @@ def render_category(
         SeasError: a number out of range, or ``root`` holds something else.
     """
     root = Path(root)
-    settings = {
+    settings: dict[str, int | str] = {
         "product": "flange",
         "seed": seed,
         "size": size,
@@ -139,7 +139,9 @@ def render_flange(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8
     return _photo(rng, image), metal
 
 
-def render_defect(rng: np.random.Generator, size: int, anomaly_type: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def render_defect(
+    rng: np.random.Generator, size: int, anomaly_type: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Render one photo of the flange with a defect that can be seen.
 
     Args:

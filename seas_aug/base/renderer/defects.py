@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generic defects with exact masks.
 
-Every function takes ``(rng, image [H, W, 3], support [H, W])`` - the support is 1 where the product is - and returns the
-changed image and the mask of what it changed, ``[H, W]`` in [0, 1].
+Every function takes ``(rng, image [H, W, 3], support [H, W])`` - the support is 1 where the product is - and returns
+the changed image and the mask of what it changed, ``[H, W]`` in [0, 1].
 """
 
 from __future__ import annotations

@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[Any]  # floats; OpenCV's own type hints promise less than it does
 
 
-def normalise(field: NDArray[np.floating]) -> Field:
+def normalise(field: Field) -> Field:
     """Shift and scale a field ``[H, W]`` to zero mean and unit standard deviation."""
     field = field.astype(np.float32)
     return (field - field.mean()) / max(float(field.std()), 1e-6)
 
 
 def spectral_noise(rng: np.random.Generator, size: int, exponent: float) -> Field:
-    """Return noise ``[size, size]`` whose amplitude falls as ``frequency ** -exponent`` (0 white, 1 cloud-like, 2 smooth)."""
+    """Return noise ``[size, size]`` of amplitude ``frequency ** -exponent`` (0 white, 1 cloud-like, 2 smooth)."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
     frequency[0, 0] = 1.0
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency**-exponent
@@ -76,7 +78,7 @@ def blob(rng: np.random.Generator, size: int, centre: tuple[float, float], radiu
 def polyline(
     rng: np.random.Generator, start: tuple[float, float], length: float, heading: float, wiggle: float
 ) -> NDArray[np.float64]:
-    """Return a random walk ``[N, 2]`` of about ``length`` pixels in x, y; ``wiggle`` is the turn per step in radians."""
+    """Return a random walk ``[N, 2]`` of ``length`` pixels in x, y; ``wiggle`` is the turn per step in radians."""
     steps = max(int(length / 2.5), 2)
     headings = heading + np.cumsum(rng.normal(0, wiggle, steps)) * 0.6 + rng.normal(0, wiggle, steps)
     moves = np.stack([np.cos(headings), np.sin(headings)], axis=1) * (length / steps)
@@ -84,7 +86,7 @@ def polyline(
 
 
 def stroke(size: int, points: NDArray[np.float64], widths: NDArray[np.float64] | float) -> Field:
-    """Draw a line of varying width, antialiased, as coverage ``[size, size]`` in [0, 1] (drawn at four times the size)."""
+    """Draw a line of varying width, antialiased (at four times the size), as coverage ``[size, size]`` in [0, 1]."""
     scale = 4
     canvas = np.zeros((size * scale, size * scale), np.uint8)
     widths = np.broadcast_to(widths, (len(points),))

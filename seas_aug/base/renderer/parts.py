@@ -120,7 +120,7 @@ def render_part(rng: np.random.Generator, size: int, name: str) -> tuple[Field, 
     outline = PARTS[name](rng, size)
     scale, angle = rng.uniform(0.75, 1.1), rng.uniform(0, 360)
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle, scale)
-    matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * size
+    matrix[:, 2] = matrix[:, 2] + rng.uniform(-0.06, 0.06, 2) * size
     body = SURFACES[str(rng.choice(_BODIES))](rng, size) * shade(rng, outline)[..., None]
     if rng.random() < 0.4:
         mark = blob(rng, size, (size / 2, size / 2), size * rng.uniform(0.04, 0.12), 0.0)[..., None]

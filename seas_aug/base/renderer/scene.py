@@ -35,7 +35,7 @@ def camera(rng: np.random.Generator, image: Field) -> NDArray[np.uint8]:
     if rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9))
     image = image * rng.uniform(0.75, 1.25)
-    noise = rng.normal(0, rng.uniform(0, 0.02), image.shape[:2] + (1 if rng.random() < 0.5 else 3,))
+    noise = rng.normal(0, rng.uniform(0, 0.02), (*image.shape[:2], 1 if rng.random() < 0.5 else 3))
     return (np.clip(image + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two training steps, piece by piece."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from seas_aug.base.load import load_base
+from seas_aug.finetune import generator_module, training
+from seas_aug.finetune.generator_module import GeneratorModule
+from seas_aug.finetune.latent_cache import LatentCache
+from seas_aug.finetune.mask_module import MaskModule
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from seas_aug.prompt.embedding import add_prompt_tokens
+from seas_aug.prompt.ua_prompt import UAPrompt
+from tests.tiny_base import tiny_config
+from tests.tiny_models import tiny_vae
+
+PROMPT = UAPrompt(("crack", "hole"), 1, 2)
+
+
+def make_batch(empty=False):
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.zeros(2, 1, 32, 32)
+    if not empty:
+        mask[:, :, 4:12, 8:20] = 1
+    return {
+        "anomaly_image": torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1,
+        "normal_image": torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1,
+        "mask": mask,
+        "anomaly_type": ["crack", "hole"],
+        **{
+            f"{kind}_{what}": torch.tensor([0, 1])
+            for kind in ("anomaly", "normal")
+            for what in ("index", "augmentation")
+        },
+    }
+
+
+def make_generator_module(category_folder, base_folder, **changes):
+    config = tiny_config(category_folder, base_folder / "unused", base_folder, **changes)
+    models = load_base(str(base_folder))
+    embedding = add_prompt_tokens(models.tokenizer, models.text_encoder, PROMPT)
+    return GeneratorModule(models, PROMPT, embedding, config, 32)
+
+
+def alpha_bar():
+    return (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)
+
+
+def spy_on_unet(unet, calls):
+    return unet.register_forward_pre_hook(lambda _, inputs: calls.append(inputs))
+
+
+@pytest.mark.parametrize("stage", ["generator", "masks"])
+def test_noise_level_belongs_to_the_timestep(category_folder, base_folder, run_folder, stage):
+    """With latents of 10 everywhere the mean of the noisy ones shows sqrt(alpha bar), their deviation the noise."""
+    if stage == "generator":
+        module = make_generator_module(category_folder, base_folder)
+        unet = module.unet
+    else:
+        pipe = SeaSPipeline.from_pretrained(run_folder)
+        pipe.scheduler.set_timesteps(20)  # whatever was sampled before must not matter
+        module = MaskModule(pipe, tiny_config(category_folder, run_folder, base_folder))
+        unet = pipe.unet
+    module.latents.encode = lambda *_: torch.full((2, 4, 8, 8), 10.0)
+    calls = []
+    with spy_on_unet(unet, calls), torch.no_grad():
+        module.training_step(make_batch(), 0)
+    ((noisy, timesteps, *_),) = calls
+    assert noisy.shape == (4, 4, 8, 8)
+    assert len(set(timesteps.tolist())) > 1
+    if stage == "masks":
+        assert timesteps.max() < 200
+    level = alpha_bar()[timesteps]
+    torch.testing.assert_close(noisy.mean((1, 2, 3)).double(), 10 * level.sqrt(), atol=0.3, rtol=0)
+    torch.testing.assert_close(noisy.std((1, 2, 3)).double(), (1 - level).sqrt(), atol=0.02, rtol=0.15)
+
+
+def test_losses_are_finite_with_an_empty_mask(category_folder, base_folder, run_folder):
+    """A crop or an augmentation can leave nothing of a mask."""
+    module = make_generator_module(category_folder, base_folder)
+    loss = module.training_step(make_batch(empty=True), 0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(weight.grad).all() for weight in module.parameters() if weight.grad is not None)
+    masks = MaskModule(SeaSPipeline.from_pretrained(run_folder), tiny_config(category_folder, run_folder, base_folder))
+    loss = masks.training_step(make_batch(empty=True), 0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(weight.grad).all() for weight in masks.parameters() if weight.grad is not None)
+
+
+def test_gradients_reach_the_unet_and_the_new_rows_only(category_folder, base_folder, run_folder):
+    module = make_generator_module(category_folder, base_folder)
+    module.training_step(make_batch(), 0).backward()
+    assert all(weight.grad is not None for weight in module.unet.parameters())
+    rows = module.embedding.new_rows.grad.abs().sum(dim=1)
+    assert (rows > 0).all()
+    parameters = [*module.models.vae.parameters(), *module.models.text_encoder.parameters()]
+    frozen = [weight for weight in parameters if weight is not module.embedding.new_rows]
+    assert all(weight.grad is None and not weight.requires_grad for weight in frozen)
+    trained = {id(weight) for group in module.configure_optimizers().param_groups for weight in group["params"]}
+    assert trained == {id(weight) for weight in module.parameters() if weight.requires_grad}
+
+    masks = MaskModule(SeaSPipeline.from_pretrained(run_folder), tiny_config(category_folder, run_folder, base_folder))
+    masks.training_step(make_batch(), 0).backward()
+    pipe = masks.generator
+    assert all(weight.grad is None for part in (pipe.unet, pipe.vae, pipe.text_encoder) for weight in part.parameters())
+    assert {id(weight) for weight in masks.parameters()} == {id(weight) for weight in masks.predictor.parameters()}
+
+
+def test_official_changes_exactly_maps_loss_start_and_norm(category_folder, base_folder, run_folder, monkeypatch):
+    """The first two quirks here are flags of pure functions, everything around them is identical."""
+    original_maps, original_loss = generator_module.reduce_maps, generator_module.da_loss
+    seen = {}
+    for official in (False, True):
+        module = make_generator_module(category_folder, base_folder, official=official)
+        calls, flags, losses = [], [], {}
+
+        def reduce_maps(store, official, flags=flags):
+            flags.append(("maps", official))
+            return original_maps(store, official)
+
+        def da_loss(maps, mask, count, official, flags=flags):
+            flags.append(("loss", official))
+            return original_loss(maps, mask, count, official)
+
+        module.log_dict = lambda values, losses=losses, **_: losses.update(values)
+        with monkeypatch.context() as patch, spy_on_unet(module.unet, calls), torch.no_grad():
+            patch.setattr(generator_module, "reduce_maps", reduce_maps)
+            patch.setattr(generator_module, "da_loss", da_loss)
+            module.training_step(make_batch(), 0)
+        masks = MaskModule(
+            SeaSPipeline.from_pretrained(run_folder),
+            tiny_config(category_folder, run_folder, base_folder, official=official),
+        )
+        norms = {type(part) for part in masks.predictor.modules() if isinstance(part, nn.GroupNorm | nn.BatchNorm2d)}
+        others = [
+            type(part) for part in masks.predictor.modules() if not isinstance(part, nn.GroupNorm | nn.BatchNorm2d)
+        ]
+        optimisers = [
+            [
+                {key: value for key, value in group.items() if key != "params"}
+                for group in m.configure_optimizers().param_groups
+            ]
+            for m in (module, masks)
+        ]
+        seen[official] = SimpleNamespace(
+            calls=calls, flags=flags, losses=losses, norms=norms, others=others, optimisers=optimisers
+        )
+    fixed, quirky = seen[False], seen[True]
+    assert fixed.flags == [("maps", False), ("loss", False)]
+    assert quirky.flags == [("maps", True), ("loss", True)]
+    assert fixed.losses["loss_da"] != quirky.losses["loss_da"]
+    assert fixed.norms == {nn.GroupNorm}
+    assert nn.BatchNorm2d in quirky.norms
+    # What is the same: inputs of the U-Net (noise, timesteps, prompts), noise losses, other layers, optimisers.
+    assert all(torch.equal(a, b) for a, b in zip(fixed.calls[0], quirky.calls[0], strict=True))
+    assert fixed.losses["loss_sd"] == quirky.losses["loss_sd"]
+    assert fixed.losses["loss_na"] == quirky.losses["loss_na"]
+    assert fixed.others == quirky.others
+    assert fixed.optimisers == quirky.optimisers
+
+
+def test_prompt_dropout_concerns_normal_images_only(category_folder, base_folder, monkeypatch):
+    texts = []
+    original = generator_module.encode_prompts
+    monkeypatch.setattr(generator_module, "encode_prompts", lambda *a: (texts.append(a[-1]), original(*a))[1])
+    for share in (0.0, 1.0):
+        module = make_generator_module(category_folder, base_folder)
+        settings = dataclasses.replace(module.config.generator, prompt_dropout=share)
+        module.config = dataclasses.replace(module.config, generator=settings)
+        with torch.no_grad():
+            module.training_step(make_batch(), 0)
+    anomalies = ["a <ob1> with <sks1> <sks2>", "a <ob1> with <sks3> <sks4>"]
+    assert texts == [[*anomalies, "a <ob1>", "a <ob1>"], [*anomalies, "", ""]]
+
+
+def test_latent_cache_encodes_once_and_draws_each_time(monkeypatch):
+    vae = tiny_vae()
+    calls = []
+    original = vae.encode
+    monkeypatch.setattr(vae, "encode", lambda images: (calls.append(len(images)), original(images))[1])
+    cache = LatentCache(vae)
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images[2] = images[0]
+    noise = torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    index, turn = torch.tensor([5, 6, 5]), torch.tensor([0, 0, 0])
+    first = cache.encode("anomaly", images, index, turn, noise)
+    assert sum(calls) <= 3
+    calls.clear()
+    torch.testing.assert_close(cache.encode("anomaly", images, index, turn, noise), first, atol=0, rtol=0)
+    assert not calls
+    with torch.no_grad():
+        posterior = original(images).latent_dist
+    expected = (posterior.mean + posterior.std * noise) * vae.config.scaling_factor
+    # The noise is drawn in scaled latents, so that its deviation is scaled as well.
+    torch.testing.assert_close(first, expected, atol=1e-5, rtol=1e-4)
+    cache.encode("normal", images[:1], index[:1], turn[:1], noise[:1])
+    cache.encode("anomaly", images[:1], index[:1], turn[:1] + 1, noise[:1])
+    assert calls == [1, 1]
+
+
+def test_latent_cache_without_room(monkeypatch):
+    monkeypatch.setattr("seas_aug.finetune.latent_cache._LIMIT_BYTES", 0)
+    cache = LatentCache(tiny_vae())
+    arguments = (torch.zeros(2, 3, 16, 16), torch.tensor([0, 1]), torch.tensor([0, 0]), torch.zeros(2, 4, 4, 4))
+    first = cache.encode("anomaly", *arguments)
+    torch.testing.assert_close(cache.encode("anomaly", *arguments), first)
+
+
+def test_precision_follows_the_hardware(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False}, raising=False)
+    assert training.best_precision("auto") == "32-true"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "name": "cpu"}, raising=False)
+    assert training.best_precision("cpu") == "bf16-mixed"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert training.best_precision("auto") == "16-mixed"
