@@ -66,7 +66,9 @@ def test_fine_tune_two_steps_generate_save_and_load(tmp_path):
         config,
         generator=dataclasses.replace(config.generator, max_steps=2, batch_size=1, accumulate=1, ema_decay=0.0),
         masks=dataclasses.replace(config.masks, max_steps=2, batch_size=1),
-        sampling=dataclasses.replace(config.sampling, num_inference_steps=2, mask_steps=1, strength=0.5, mask_threshold=0.01),
+        sampling=dataclasses.replace(
+            config.sampling, num_inference_steps=2, mask_steps=1, strength=0.5, mask_threshold=0.01
+        ),
     )
     with recorded() as recording:
         finetune(config)

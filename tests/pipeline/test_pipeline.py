@@ -22,8 +22,8 @@ def pipe(run_folder):
     loaded = SeaSPipeline.from_pretrained(run_folder)
     loaded.set_progress_bar_config(disable=True)
     with torch.no_grad():
-        loaded.mask_predictor.head[-1].bias[1] -= 1.0
-    return loaded
+        loaded.mask_predictor.head[-1].bias.copy_(torch.tensor([0.6, -0.6]))
+    return with_sampling(loaded, mask_threshold=0.2)
 
 
 def with_sampling(pipe, **changes):
