@@ -34,10 +34,11 @@ class DataConfig:
             name (1/3 is the paper's protocol), a file is a ``split.json`` of ``{type: {"few_shot": [names]}}``.
         groups: CSV with the columns ``folder,file,group``; a group is never divided between few-shot and the rest.
         image_size: side of the square in pixels; None takes the base's native size.
-        resize: ``squash`` scales both sides so that no defect is cut away; ``crop`` is the paper's resize + centre crop.
-        rotate: draw a rotation of 0, 90, 180 or 270 degrees (paper section 4.1). Off, because generated images start from
-            upright references and a small base then mixes the directions of a grain; switch it on for products that
-            lie in any direction.
+        resize: ``squash`` scales both sides so that no defect is cut away; ``crop`` is the paper's resize and centre
+            crop.
+        rotate: draw a rotation of 0, 90, 180 or 270 degrees (paper section 4.1). Off, because generated images start
+            from upright references and a small base then mixes the directions of a grain; switch it on for products
+            that lie in any direction.
         flip: draw no flip, a horizontal or a vertical one.
         num_normals: how many normal images are used, evenly spread over the sorted list; None takes all of them.
         num_workers: data loading processes. Decoded images are cached, so none are needed for small sets.

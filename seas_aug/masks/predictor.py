@@ -99,10 +99,10 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise SeasError(f"masks.attention_blocks is {attention_blocks}; give at least 1.")
         self.coarse_branch = CoarseBranch(low_channels, mid_channels, width, attention_blocks)
         self.refinements = nn.ModuleList(MaskRefinement(width, channels, official) for channels in vae_channels)
-        self.head = nn.Sequential(norm_layer(width, official), nn.ReLU(), nn.Conv2d(width, 2, 3, padding=1))
+        classify = nn.Conv2d(width, 2, 3, padding=1)
         # Focal loss learns slowly that almost everything is normal; start there (Lin et al. 2017, section 4.1).
-        with torch.no_grad():
-            self.head[-1].bias.copy_(torch.tensor([_PRIOR_LOGIT / 2, -_PRIOR_LOGIT / 2]))
+        classify.bias = nn.Parameter(torch.tensor([_PRIOR_LOGIT / 2, -_PRIOR_LOGIT / 2]))
+        self.head = nn.Sequential(norm_layer(width, official), nn.ReLU(), classify)
 
     @classmethod
     def for_models(

@@ -44,7 +44,7 @@ class DemoSettings:
     normals: int = 60
     per_type: int = 24
     few_shot: int = 8
-    generator_steps: int = 300
+    generator_steps: int = 600
     mask_steps: int = 150
     pairs_per_type: int = 20
     inference_steps: int = 15

@@ -41,7 +41,7 @@ class DetectorSettings:
         lr: learning rate of Adam; DRAEM's own 1e-4 is meant for a hundred times as many updates.
     """
 
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 4
     width: int = 16
     lr: float = 1e-3
