@@ -53,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error.__context__, KeyboardInterrupt):
             return _interrupted()
         raise
+    except ImportError as error:
+        if "libGL" not in str(error) and "libxcb" not in str(error):
+            raise
+        return _fail(
+            f"OpenCV needs a library of a desktop system ({error}); on a server without a display run 'pip install "
+            "--force-reinstall --no-deps opencv-python-headless'."
+        )
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -55,6 +55,7 @@ def test_arguments_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (SeasError("The folder x is empty; give another."), 2, "seas-aug: error: The folder x is empty; give another."),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 2, "seas-aug: error: The disk is full (/x/y)"),
+        (ImportError("libGL.so.1: cannot open shared object file"), 2, "opencv-python-headless"),
         (KeyboardInterrupt(), 130, "run the same command again to continue"),
     ],
 )

@@ -29,7 +29,7 @@ def split(category):
 
 
 def _dataset(split, category, num_items=90, seed=3, start_item=0):
-    return MixedDataset(split, category.normals, DataConfig(), 16, num_items, seed, start_item)
+    return MixedDataset(split, category.normals, DataConfig(rotate=True), 16, num_items, seed, start_item)
 
 
 def test_types_images_and_normals_are_seen_equally_often(category, split):

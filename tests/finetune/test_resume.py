@@ -32,7 +32,7 @@ def assert_same_run(output, whole):
 
 
 def test_stopped_at_many_steps(whole, category_folder, base_folder, tmp_path):
-    """Generator: 4 updates of 2 batches, masks: 3 updates; checkpoints every 2 updates."""
+    """Generator: 6 updates of 2 batches, masks: 3 updates; checkpoints every 2 updates."""
     config = tiny_config(category_folder, tmp_path / "run", base_folder)
     expected = {stage: {batch[:2]: batch for batch in whole[1].batches[stage]} for stage in ("generator", "masks")}
     handler = signal.getsignal(signal.SIGINT)
@@ -52,7 +52,7 @@ def test_stopped_at_many_steps(whole, category_folder, base_folder, tmp_path):
         assert {stage: part.updates(stage)[0] for stage in expected if part.updates(stage)} == first
         for stage, batches in part.batches.items():
             assert batches == [expected[stage][batch[:2]] for batch in batches]
-            last = stop[1] if stop and stop[0] == stage else (4 if stage == "generator" else 3)
+            last = stop[1] if stop and stop[0] == stage else (6 if stage == "generator" else 3)
             assert part.updates(stage) == list(range(first.get(stage, last), last))
     assert signal.getsignal(signal.SIGINT) is handler
     assert_same_run(config.output, whole[0])

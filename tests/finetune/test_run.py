@@ -28,6 +28,7 @@ def test_run_folder(whole, category_folder, base_folder):
     assert {name for name in names if name.startswith(("previews", "log"))} == {
         "previews/generator_000002.png",
         "previews/generator_000004.png",
+        "previews/generator_000006.png",
         "previews/masks_000002.png",
         "log/generator.csv",
         "log/masks.csv",
@@ -84,9 +85,9 @@ def test_only_the_new_rows_and_the_unet_are_trained(whole, base_folder):
 
 
 def test_updates_follow_the_number_of_types(whole):
-    """steps_per_type 2 with 2 types, of 2 batches each; max_steps 3 for the masks."""
+    """steps_per_type 3 with 2 types, of 2 batches each; max_steps 3 for the masks."""
     _, recording = whole
-    assert [batch[:2] for batch in recording.batches["generator"]] == [(u, m) for u in range(4) for m in range(2)]
+    assert [batch[:2] for batch in recording.batches["generator"]] == [(u, m) for u in range(6) for m in range(2)]
     assert [batch[:2] for batch in recording.batches["masks"]] == [(0, 0), (1, 0), (2, 0)]
 
 
@@ -102,11 +103,11 @@ def test_types_are_mixed_and_all_images_are_used(whole):
 def test_saved_unet_has_the_averaged_weights(whole):
     weights = whole[1].weights
     average = weights[1].clone()
-    for update in range(2, 5):
+    for update in range(2, 7):
         average = 0.5 * average + 0.5 * weights[update]
     saved = load_file(whole[0] / "model" / "unet" / "diffusion_pytorch_model.safetensors")["conv_in.weight"]
     torch.testing.assert_close(saved, average, atol=1e-7, rtol=1e-6)
-    assert not torch.allclose(saved, weights[4], atol=1e-6)
+    assert not torch.allclose(saved, weights[6], atol=1e-6)
 
 
 def test_autoencoder_without_posterior(category_folder, tmp_path):

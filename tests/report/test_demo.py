@@ -36,7 +36,7 @@ def test_page_shows_everything(demo: Path) -> None:
 def test_second_run_does_nothing(demo: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.is_file()}
     for stage in ("_render", "_fine_tune", "_generate", "_detect", "_draw"):
-        monkeypatch.setattr(module, stage, None)
+        monkeypatch.setattr(module, stage, lambda *_: pytest.fail("a finished stage ran again"))
     tiny_demo.make_demo(demo)
     assert {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.is_file()} == before
     printed = capsys.readouterr().out
