@@ -235,5 +235,5 @@ def test_example_parses(generated: Path, category: Path) -> None:
     options = ["--data.init_args.root", str(category.parent), "--data.init_args.category", category.name]
     cli = SeasCLI(["train", "--config", str(example), *options], run=False)
     callback = next(one for one in cli.engine._cache.args["callbacks"] if isinstance(one, SeasAugmentation))
-    assert callback.run == Path("runs/magnetic_tile")
+    assert callback.run == Path("runs/screw")
     assert callback.settings.num_images == 40
