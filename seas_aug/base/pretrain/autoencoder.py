@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -11,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from seas_aug.base.pretrain.architecture import build_autoencoder
+from seas_aug.base.pretrain.schedule import adamw_with_cosine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,11 +83,4 @@ class AutoencoderModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW with a short warm-up and a cosine fall."""
         weights = [weight for weight in self.vae.parameters() if weight.requires_grad]
-        optimiser = torch.optim.AdamW(weights, lr=self.hparams["lr"], betas=(0.9, 0.98), weight_decay=1e-4)
-        total = self.hparams["total_steps"]
-
-        def factor(step: int) -> float:
-            return min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))) + 0.01)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adamw_with_cosine(weights, self.hparams["lr"], self.hparams["total_steps"], weight_decay=1e-4)

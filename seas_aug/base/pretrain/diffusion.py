@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from seas_aug.base.pretrain.architecture import (
 )
 from seas_aug.base.pretrain.autoencoder import AutoencoderModule
 from seas_aug.base.pretrain.scenes import to_range
+from seas_aug.base.pretrain.schedule import adamw_with_cosine
 from seas_aug.base.renderer.scene import all_words, render_scene
 
 if TYPE_CHECKING:
@@ -156,11 +156,4 @@ class DiffusionModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW with a short warm-up and a cosine fall."""
         weights = [*self.unet.parameters(), *self.text_encoder.parameters()]
-        optimiser = torch.optim.AdamW(weights, lr=self.hparams["lr"], betas=(0.9, 0.98), weight_decay=1e-3)
-        total = self.hparams["total_steps"]
-
-        def factor(step: int) -> float:
-            return min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))) + 0.01)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adamw_with_cosine(weights, self.hparams["lr"], self.hparams["total_steps"], weight_decay=1e-3)
