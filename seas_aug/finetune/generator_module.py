@@ -67,7 +67,7 @@ class GeneratorModule(lightning.LightningModule):
         clean = self._encode(batch, generator, count)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
         steps = self.models.scheduler.config.num_train_timesteps
-        timesteps = torch.randint(0, steps, (2 * count,), generator=generator).to(clean.device)
+        timesteps = draw_timesteps(count, steps, self.config, generator).to(clean.device)
         noisy = self.models.scheduler.add_noise(clean, noise, timesteps)
         dropped = torch.rand(count, generator=generator) < settings.prompt_dropout
         anomaly_prompts = [self.prompt.anomaly_prompt(name) for name in batch["anomaly_type"]]
@@ -110,3 +110,19 @@ class GeneratorModule(lightning.LightningModule):
             {"params": [self.embedding.new_rows], "lr": settings.embedding_lr},
         ]
         return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+
+
+def draw_timesteps(count: int, steps: int, config: FineTuneConfig, generator: torch.Generator) -> Tensor:
+    """Draw the timesteps of B anomaly and then B normal images, int64 ``[2 B]``.
+
+    Args:
+        count: B.
+        steps: timesteps of the noise schedule.
+        config: ``generator.low_noise_share`` of the anomaly images get a timestep below ``masks.max_timestep``, all
+            others one of all (paper: always all).
+        generator: source of randomness.
+    """
+    timesteps = torch.randint(0, steps, (2 * count,), generator=generator)
+    low = torch.randint(0, min(config.masks.max_timestep, steps), (count,), generator=generator)
+    chosen = torch.rand(count, generator=generator) < config.generator.low_noise_share
+    return torch.cat([torch.where(chosen, low, timesteps[:count]), timesteps[count:]])

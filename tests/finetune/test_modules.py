@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from seas_aug.base.load import load_base
+from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, paper_preset
 from seas_aug.finetune import generator_module, training
-from seas_aug.finetune.generator_module import GeneratorModule
+from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
@@ -224,3 +225,20 @@ def test_precision_follows_the_hardware(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert training.best_precision("auto") == "16-mixed"
+
+
+def test_timesteps_of_the_anomaly_half():
+    config = FineTuneConfig(generator=GeneratorConfig(low_noise_share=0.5), masks=MaskConfig(max_timestep=110))
+    generator = torch.Generator().manual_seed(0)
+    timesteps = torch.stack([draw_timesteps(50, 1000, config, generator) for _ in range(200)])  # (200, 100)
+    low = (timesteps < 110).float()
+    assert low[:, :50].mean().item() == pytest.approx(0.5 + 0.5 * 0.11, abs=0.02)
+    assert low[:, 50:].mean().item() == pytest.approx(0.11, abs=0.02)
+    assert timesteps.min() >= 0
+    assert timesteps.max() < 1000
+
+
+def test_paper_preset_draws_all_timesteps_alike():
+    config = paper_preset()
+    timesteps = draw_timesteps(20_000, 1000, config, torch.Generator().manual_seed(0))
+    assert timesteps[:20_000].float().mean().item() == pytest.approx(499.5, abs=10)
