@@ -119,7 +119,7 @@ class GeneratorConfig:
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
     """
 
-    steps_per_type: int = 250
+    steps_per_type: int = 350
     max_steps: int | None = None
     batch_size: int = 4
     accumulate: int = 1

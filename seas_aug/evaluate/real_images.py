@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 
-# The noise of the last sampling steps, where masks are read when images are generated.
-LOW_NOISE_TIMESTEPS = (20, 60, 100)
+# Little noise: the tail of the sampling, where masks are read when images are generated.
+LOW_NOISE_TIMESTEPS = (10, 30, 50)
 
 
 def _noised(pipe: SeaSPipeline, images: Tensor, timesteps: Sequence[int], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
