@@ -87,8 +87,8 @@ class AttentionConfig:
     Args:
         resolutions: side of the maps in latent pixels; 32 and 16 as in the paper.
         include_up_blocks: also read the up blocks, as the paper's text does. The authors' code reads the down blocks
-            twice instead, which is what produced the published results. The down blocks of a small base see too
-            little of the image for it: their maps did not find the defects of magnetic_tile after 1000 updates.
+            twice instead, which is what produced the published results. On, because the first down blocks of a small
+            base see little of the image around a pixel.
     """
 
     resolutions: tuple[int, ...] = (32, 16)
@@ -143,12 +143,12 @@ class MaskConfig:
         max_steps: total updates; None takes ``steps_per_type x number of types``.
         batch_size: anomaly images per update, with as many normal ones beside them.
         accumulate: gradient accumulation.
-        lr: learning rate (paper: 5e-4; the narrow branch of a small base bears more).
+        lr: learning rate (paper: 5e-4; higher here because a CPU affords few updates).
         max_timestep: noise is drawn up to this timestep, because masks are only read at the end of sampling (200 is
-            enough for Stable Diffusion; the authors' code trains on all 1000). In the small latents of the embedded
-            base thin defects are gone at 200.
+            recommended for Stable Diffusion; the authors' code trains on all 1000). Lower here: the small latents of
+            the embedded base show a thin defect only at little noise.
         channels: width of the mask branch; None takes 192 as in the paper, limited by the U-Net's own width.
-        attention_blocks: transformer blocks of the coarse branch (paper: 4; a small base learns as much with 2).
+        attention_blocks: transformer blocks of the coarse branch (paper: 4; 2 halve the cost on a CPU).
         weight_decay: AdamW weight decay.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latents of every image in each of its augmentations, encoded once (25-35 % of a step saved)."""
+"""Latents of every image in each of its augmentations, encoded once."""
 
 from __future__ import annotations
 
