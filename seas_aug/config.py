@@ -15,6 +15,8 @@ from typing import Any, Literal
 from seas_aug.errors import SeasError
 
 Resize = Literal["squash", "crop"]
+LrSchedule = Literal["cosine", "constant"]
+GuidanceFrom = Literal["normal", "empty"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -107,6 +109,8 @@ class GeneratorConfig:
         unet_lr: learning rate of all U-Net weights. A small base with few pretraining steps moves faster than
             Stable Diffusion (paper: 4e-6).
         embedding_lr: learning rate of the new embedding rows (paper: 4e-5).
+        lr_schedule: ``cosine`` lets both rates fall to zero at the end, which gets more out of few updates; the paper's
+            are ``constant``.
         da_weight: weight of the DA loss (paper: 1).
         na_weight: weight of the Normal-image Alignment (NA) loss (paper: 1).
         prompt_dropout: share of the normal images' prompts replaced by the empty one, so that the unconditional model
@@ -114,6 +118,9 @@ class GeneratorConfig:
         low_noise_share: share of the anomaly images that are noised only below ``masks.max_timestep``. In the small
             latents of the embedded base a thin defect drowns at a noise that Stable Diffusion still sees through, so
             that its attention would hardly ever have anything to find (paper: 0).
+        defect_weight: how many times more than other pixels those of a defect count in the noise loss (paper: 0). A
+            crack covers a hundredth of an image, and a small base with few updates else leaves it out.
+        limit_timesteps: leave out timesteps above ``sampling.strength``, where sampling never comes (paper: not).
         weight_decay: AdamW weight decay (paper: 0.01).
         ema_decay: exponential moving average of the trained weights; 0 switches it off (paper: 0).
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
@@ -125,10 +132,13 @@ class GeneratorConfig:
     accumulate: int = 1
     unet_lr: float = 5e-4
     embedding_lr: float = 2e-3
+    lr_schedule: LrSchedule = "cosine"
     da_weight: float = 1.0
     na_weight: float = 1.0
     prompt_dropout: float = 0.1
     low_noise_share: float = 0.5
+    defect_weight: float = 3.0
+    limit_timesteps: bool = True
     weight_decay: float = 0.01
     ema_decay: float = 0.995
     gradient_clip: float = 1.0
@@ -144,6 +154,7 @@ class MaskConfig:
         batch_size: anomaly images per update, with as many normal ones beside them.
         accumulate: gradient accumulation.
         lr: learning rate (paper: 5e-4; higher here because a CPU affords few updates).
+        lr_schedule: as in the generator (paper: ``constant``).
         max_timestep: noise is drawn up to this timestep, because masks are only read at the end of sampling (200 is
             recommended for Stable Diffusion; the authors' code trains on all 1000). Lower here: the small latents of
             the embedded base show a thin defect only at little noise.
@@ -157,6 +168,7 @@ class MaskConfig:
     batch_size: int = 4
     accumulate: int = 1
     lr: float = 1e-3
+    lr_schedule: LrSchedule = "cosine"
     max_timestep: int = 110
     channels: int | None = None
     attention_blocks: int = 2
@@ -170,6 +182,8 @@ class SamplingConfig:
     Args:
         num_inference_steps: DPM-Solver++ steps (paper: 25; 15-20 are enough for this solver).
         guidance_scale: classifier-free guidance (paper: 8 for MVTec AD, 2 for VisA, 5 for MVTec 3D).
+        guidance_from: what the guidance leads away from. ``normal``, the product's normal prompt: both sides know the
+            product, so that their difference is the defect alone. ``empty``, the empty prompt (paper).
         strength: share of the noise that the reference normal starts with; 1 starts from almost pure noise as the
             paper does, lower values keep more of the reference outside the defect.
         mask_threshold: probability above which a pixel belongs to the defect (paper: 0.2).
@@ -180,6 +194,7 @@ class SamplingConfig:
 
     num_inference_steps: int = 20
     guidance_scale: float = 3.0
+    guidance_from: GuidanceFrom = "normal"
     strength: float = 0.6
     mask_threshold: float = 0.2
     mask_steps: int = 2
@@ -187,6 +202,10 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         _check(0 < self.strength <= 1, f"sampling.strength is {self.strength}; give a number above 0 and up to 1.")
+        _check(
+            self.guidance_from in ("normal", "empty"),
+            f"sampling.guidance_from is {self.guidance_from!r}; give 'normal' or 'empty'.",
+        )
         _check(
             self.num_inference_steps >= self.mask_steps >= 1,
             f"sampling.mask_steps is {self.mask_steps} of {self.num_inference_steps} steps; give 1 or more, and not "
@@ -240,14 +259,27 @@ def paper_preset() -> FineTuneConfig:
             accumulate=2,
             unet_lr=4e-6,
             embedding_lr=4e-5,
+            lr_schedule="constant",
             prompt_dropout=0.0,
             low_noise_share=0.0,
+            defect_weight=0.0,
+            limit_timesteps=False,
             ema_decay=0.0,
             gradient_clip=0.0,
         ),
-        masks=MaskConfig(steps_per_type=800, batch_size=2, accumulate=2, lr=5e-4, max_timestep=200, attention_blocks=4),
+        masks=MaskConfig(
+            steps_per_type=800,
+            batch_size=2,
+            accumulate=2,
+            lr=5e-4,
+            lr_schedule="constant",
+            max_timestep=200,
+            attention_blocks=4,
+        ),
         attention=AttentionConfig(include_up_blocks=False),
-        sampling=SamplingConfig(num_inference_steps=25, guidance_scale=8.0, strength=1.0, mask_steps=3),
+        sampling=SamplingConfig(
+            num_inference_steps=25, guidance_scale=8.0, guidance_from="empty", strength=1.0, mask_steps=3
+        ),
     )
 
 

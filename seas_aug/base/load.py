@@ -14,7 +14,8 @@ from seas_aug.errors import SeasError
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
-EMBEDDED_VERSIONS = ("v1",)
+EMBEDDED_VERSIONS = ("v2",)
+_RETIRED_VERSIONS = ("v1",)
 _WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -29,7 +30,7 @@ class BaseModels:
         tokenizer: its tokenizer.
         scheduler: training noise schedule (DDPM).
         image_size: native side of the images in pixels.
-        name: what a run records: ``embedded-v1``, a folder or a hub id.
+        name: what a run records: ``embedded-v2``, a folder or a hub id.
     """
 
     unet: Any
@@ -45,7 +46,7 @@ def load_base(base: str = "embedded") -> BaseModels:
     """Load a base by name.
 
     Args:
-        base: ``embedded`` (the newest embedded version), ``embedded-v1``, a local diffusers folder, or a hub id.
+        base: ``embedded`` (the newest embedded version), ``embedded-v2``, a local diffusers folder, or a hub id.
 
     Raises:
         SeasError: an unknown version, a folder or hub id that holds no diffusion model, or damaged weights.
@@ -55,7 +56,11 @@ def load_base(base: str = "embedded") -> BaseModels:
     if base.startswith("embedded-"):
         version = base.removeprefix("embedded-")
         if version not in EMBEDDED_VERSIONS:
-            message = f"base '{base}' is not in this package, which has {_names()}; choose one of them."
+            what = "is no longer" if version in _RETIRED_VERSIONS else "is not"
+            message = (
+                f"base '{base}' {what} in this package, which has {_names()}; choose one of them to fine-tune anew (a "
+                "finished run holds all its weights and needs no base)."
+            )
             raise SeasError(message)
         _check_hashes(_WEIGHTS / version)
         return _load(str(_WEIGHTS / version), base)

@@ -14,6 +14,7 @@ from seas_aug.config import FineTuneConfig
 from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
 from seas_aug.finetune.latent_cache import LatentCache
+from seas_aug.finetune.optimiser import adamw
 from seas_aug.losses.focal import focal_loss
 from seas_aug.losses.mask_size import shrink_mask
 from seas_aug.masks.features import UNetFeatures, VAEDecoderFeatures
@@ -100,7 +101,8 @@ class MaskModule(lightning.LightningModule):
             decode_latents(pipe.vae, noisy[:count])
         return unet_hook.features, vae_hook.features
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW at a constant rate."""
+    def configure_optimizers(self) -> Any:
+        """Return AdamW for the mask predictor."""
         settings = self.config.masks
-        return torch.optim.AdamW(self.predictor.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+        groups = [{"params": list(self.predictor.parameters()), "lr": settings.lr}]
+        return adamw(groups, settings, len(self.generator.anomaly_types))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -27,8 +28,8 @@ def _first_images(split: FewShotSplit, config: FineTuneConfig, size: int) -> tup
 def generator_rows(pipe: SeaSPipeline, split: FewShotSplit, config: FineTuneConfig, size: int) -> Callable[[], Tensor]:
     """Return a drawing of: real image, real mask, attention map, reference, generated image."""
     names, images, masks = _first_images(split, config, size)
-    sampling = config.sampling
-    settings = SamplerSettings(10, sampling.guidance_scale, sampling.strength, 1, config.official)
+    sampling = dataclasses.replace(config.sampling, num_inference_steps=10, mask_steps=1)
+    settings = SamplerSettings.of(sampling, pipe.prompt, config.official)
 
     def draw() -> Tensor:
         assert pipe.references is not None  # noqa: S101 - set by the run before the first preview

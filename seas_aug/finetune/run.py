@@ -22,6 +22,7 @@ from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
 from seas_aug.finetune.generator_module import GeneratorModule
 from seas_aug.finetune.mask_module import MaskModule
+from seas_aug.finetune.optimiser import count_updates
 from seas_aug.finetune.preview import PreviewGrid
 from seas_aug.finetune.preview_rows import generator_rows, mask_rows
 from seas_aug.finetune.training import MakeData, fit
@@ -59,14 +60,14 @@ def finetune(config: FineTuneConfig) -> Path:
         return model
     check_category_images(split, normals)
     _check_same_images(output, split, normals)
-    models = load_base(config.base)
-    size = _image_size(config, models)
-    # Only now: a refused first attempt leaves no settings behind that the corrected one would differ from.
-    atomic_write_text(output / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
-    save_split(output / "split.json", split, normals)
     if not _is_model(output / "generator"):
+        models = load_base(config.base)
+        size = _image_size(config, models)
+        # Only now: a refused first attempt leaves no settings behind that the corrected one would differ from.
+        atomic_write_text(output / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
+        save_split(output / "split.json", split, normals)
         _train_generator(config, models, split, normals, size)
-    _train_masks(config, split, normals, size)
+    _train_masks(config, split, normals)
     _remove_intermediate(output)
     return model
 
@@ -169,7 +170,7 @@ def _train_generator(
     )
     torch.manual_seed(config.seed)
     module = GeneratorModule(models, prompt, embedding, config, size)
-    updates = _updates(settings, prompt)
+    updates = count_updates(settings, len(prompt.anomaly_types))
     pipe = _pipeline(config, models, prompt, size)
     pipe.references = read_references(normals, size, config)
     rows = generator_rows(pipe, split, config, size)
@@ -190,13 +191,14 @@ def _train_generator(
         pipe.save_pretrained(folder)
 
 
-def _train_masks(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...], size: int) -> None:
-    """Stage 2; leaves the finished pipeline in ``model/``."""
+def _train_masks(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...]) -> None:
+    """Stage 2, from ``generator/`` alone; leaves the finished pipeline in ``model/``."""
     settings = config.masks
     pipe = SeaSPipeline.from_pretrained(config.output / "generator")
+    size = int(pipe.config.image_size)
     torch.manual_seed(config.seed + 1)
     module = MaskModule(pipe, config)
-    updates = _updates(settings, pipe.prompt)
+    updates = count_updates(settings, len(pipe.anomaly_types))
     pipe.mask_predictor = module.predictor
     fit(
         module,
@@ -236,18 +238,6 @@ def _data(
     return make
 
 
-def _updates(settings: GeneratorConfig | MaskConfig, prompt: UAPrompt) -> int:
-    """Return the optimiser updates of a stage: fixed, or from the number of types (paper: 800 x types)."""
-    total = settings.max_steps
-    updates = settings.steps_per_type * len(prompt.anomaly_types) if total is None else total
-    for name, value in (("updates", updates), ("batch_size", settings.batch_size), ("accumulate", settings.accumulate)):
-        if value < 1:
-            stage = "generator" if isinstance(settings, GeneratorConfig) else "masks"
-            message = f"{stage}: {name} is {value}; give 1 or more (max_steps or steps_per_type make the updates)."
-            raise SeasError(message)
-    return updates
-
-
 def _pipeline(config: FineTuneConfig, models: BaseModels, prompt: UAPrompt, size: int) -> SeaSPipeline:
     return SeaSPipeline(
         vae=models.vae,
@@ -260,13 +250,14 @@ def _pipeline(config: FineTuneConfig, models: BaseModels, prompt: UAPrompt, size
         image_size=size,
         official=config.official,
         base=models.name,
+        max_strength=config.sampling.strength if config.generator.limit_timesteps and not config.official else 1.0,
     )
 
 
 def _with_masks(pipe: SeaSPipeline, module: MaskModule) -> SeaSPipeline:
     """Return the pipeline with its mask predictor registered, so that it is saved."""
     parts = {**pipe.components, "mask_predictor": module.predictor.eval()}
-    names = ("ua_prompt", "sampling", "image_size", "official", "base")
+    names = ("ua_prompt", "sampling", "image_size", "official", "base", "max_strength")
     return SeaSPipeline(**parts, **{name: pipe.config[name] for name in names})
 
 

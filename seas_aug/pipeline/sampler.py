@@ -18,7 +18,9 @@ from seas_aug.prompt.embedding import encode_prompts
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from seas_aug.config import SamplingConfig
     from seas_aug.pipeline.references import References
+    from seas_aug.prompt.ua_prompt import UAPrompt
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,37 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """See :class:`seas_aug.config.SamplingConfig`; ``official`` starts from the unscaled latent."""
+    """See :class:`seas_aug.config.SamplingConfig`; ``official`` starts from the unscaled latent.
+
+    Attributes:
+        against: prompt that the guidance leads away from.
+    """
 
     num_inference_steps: int
     guidance_scale: float
     strength: float
     mask_steps: int
     official: bool
+    against: str = ""
+
+    @classmethod
+    def of(cls, sampling: SamplingConfig, prompt: UAPrompt, official: bool) -> SamplerSettings:
+        """Return the settings of a run.
+
+        Args:
+            sampling: steps, guidance, strength.
+            prompt: words of the run, for the prompt that the guidance leads away from.
+            official: quirks of the authors' code.
+        """
+        against = prompt.normal_prompt() if sampling.guidance_from == "normal" else ""
+        return cls(
+            sampling.num_inference_steps,
+            sampling.guidance_scale,
+            sampling.strength,
+            sampling.mask_steps,
+            official,
+            against,
+        )
 
 
 def image_noise(request: ImageRequest, shape: torch.Size) -> Tensor:
@@ -64,7 +90,7 @@ def draw_pairs(
         pipe: the models.
         requests: one per image.
         bank: reference images.
-        prompt: text of the condition; the empty text is the unconditional one.
+        prompt: text of the condition; where it is ``settings.against`` too, there is no guidance.
         defects: whether masks are predicted.
         settings: solver settings.
 
@@ -77,7 +103,8 @@ def draw_pairs(
     latents = torch.cat([_start(pipe, request, bank, settings) for request in requests]).to(device)
     begin = 0 if settings.official else _begin(scheduler, settings)
     scheduler.set_begin_index(begin)
-    context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, [prompt, ""])
+    prompts = [prompt] if prompt == settings.against else [prompt, settings.against]
+    context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
     total = torch.zeros(len(requests), 1, *bank.images.shape[-2:])
     timesteps = scheduler.timesteps[begin:]
     for index, timestep in enumerate(timesteps):
@@ -124,9 +151,10 @@ def _predict(
             hook = stack.enter_context(UNetFeatures(pipe.unet)) if read_mask else None
             count = len(chunk)
             both = context.repeat_interleave(count, dim=0).to(pipe.unet.dtype)
-            inputs = torch.cat([chunk, chunk]).to(pipe.unet.dtype)
-            conditional, empty = pipe.unet(inputs, timestep.to(chunk.device), both).sample.float().chunk(2)
-            noises.append(empty + guidance * (conditional - empty))
+            inputs = chunk.repeat(len(context), 1, 1, 1).to(pipe.unet.dtype)
+            predicted = pipe.unet(inputs, timestep.to(chunk.device), both).sample.float()
+            conditional, against = predicted[:count], predicted[-count:]
+            noises.append(against + guidance * (conditional - against))
             if hook is not None:
                 features = [feature[:count] for feature in hook.features]
                 masks.append(predict_mask(pipe.vae, pipe.mask_predictor, features, chunk).cpu())

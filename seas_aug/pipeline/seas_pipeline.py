@@ -41,6 +41,7 @@ class SeaSPipeline(_DiffusionPipeline):
         image_size: side of the images in pixels.
         official: start from the unscaled latent on a 1500-step schedule, as the authors' code does.
         base: name of the base that was fine-tuned.
+        max_strength: highest strength whose noise it was fine-tuned on.
     """
 
     _optional_components: ClassVar[list[str]] = ["mask_predictor"]
@@ -59,6 +60,7 @@ class SeaSPipeline(_DiffusionPipeline):
         image_size: int = 512,
         official: bool = False,
         base: str = "",
+        max_strength: float = 1.0,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -70,7 +72,12 @@ class SeaSPipeline(_DiffusionPipeline):
             mask_predictor=mask_predictor,
         )
         self.register_to_config(
-            ua_prompt=ua_prompt, sampling=sampling, image_size=image_size, official=official, base=base
+            ua_prompt=ua_prompt,
+            sampling=sampling,
+            image_size=image_size,
+            official=official,
+            base=base,
+            max_strength=max_strength,
         )
         self.references: References | None = None
 
@@ -251,11 +258,17 @@ class SeaSPipeline(_DiffusionPipeline):
             num_inference_steps=own.num_inference_steps if steps is None else steps,
             guidance_scale=own.guidance_scale if guidance is None else guidance,
             strength=own.strength if strength is None else strength,
+            guidance_from=own.guidance_from,
             mask_steps=own.mask_steps,
         )
-        return SamplerSettings(
-            chosen.num_inference_steps, chosen.guidance_scale, chosen.strength, chosen.mask_steps, self.config.official
-        )
+        if chosen.strength > self.config.max_strength:
+            message = (
+                f"strength is {chosen.strength}, but this model was fine-tuned on the noise of strengths up to "
+                f"{self.config.max_strength} only; give no more, or fine-tune with "
+                f"--sampling.strength {chosen.strength}."
+            )
+            raise SeasError(message)
+        return SamplerSettings.of(chosen, self.prompt, self.config.official)
 
     def _references(self) -> References:
         if self.references is None or not len(self.references):

@@ -8,15 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from torch import nn
 
 from seas_aug.base.load import load_base
-from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, paper_preset
+from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, SamplingConfig, paper_preset
 from seas_aug.finetune import generator_module, training
 from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from seas_aug.noise.start import start_timestep_index
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
 from seas_aug.prompt.embedding import add_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 from tests.tiny_base import tiny_config
@@ -48,6 +50,10 @@ def make_generator_module(category_folder, base_folder, **changes):
     models = load_base(str(base_folder))
     embedding = add_prompt_tokens(models.tokenizer, models.text_encoder, PROMPT)
     return GeneratorModule(models, PROMPT, embedding, config, 32)
+
+
+def optimiser_of(module):
+    return module.configure_optimizers()["optimizer"]
 
 
 def alpha_bar():
@@ -106,7 +112,7 @@ def test_gradients_reach_the_unet_and_the_new_rows_only(category_folder, base_fo
     parameters = [*module.models.vae.parameters(), *module.models.text_encoder.parameters()]
     frozen = [weight for weight in parameters if weight is not module.embedding.new_rows]
     assert all(weight.grad is None and not weight.requires_grad for weight in frozen)
-    trained = {id(weight) for group in module.configure_optimizers().param_groups for weight in group["params"]}
+    trained = {id(weight) for group in optimiser_of(module).param_groups for weight in group["params"]}
     assert trained == {id(weight) for weight in module.parameters() if weight.requires_grad}
 
     masks = MaskModule(SeaSPipeline.from_pretrained(run_folder), tiny_config(category_folder, run_folder, base_folder))
@@ -146,10 +152,7 @@ def test_official_changes_exactly_maps_loss_start_and_norm(category_folder, base
             type(part) for part in masks.predictor.modules() if not isinstance(part, nn.GroupNorm | nn.BatchNorm2d)
         ]
         optimisers = [
-            [
-                {key: value for key, value in group.items() if key != "params"}
-                for group in m.configure_optimizers().param_groups
-            ]
+            [{key: value for key, value in group.items() if key != "params"} for group in optimiser_of(m).param_groups]
             for m in (module, masks)
         ]
         seen[official] = SimpleNamespace(
@@ -228,7 +231,8 @@ def test_precision_follows_the_hardware(monkeypatch):
 
 
 def test_timesteps_of_the_anomaly_half():
-    config = FineTuneConfig(generator=GeneratorConfig(low_noise_share=0.5), masks=MaskConfig(max_timestep=110))
+    settings = GeneratorConfig(low_noise_share=0.5, limit_timesteps=False)
+    config = FineTuneConfig(generator=settings, masks=MaskConfig(max_timestep=110))
     generator = torch.Generator().manual_seed(0)
     timesteps = torch.stack([draw_timesteps(50, 1000, config, generator) for _ in range(200)])  # (200, 100)
     low = (timesteps < 110).float()
@@ -236,6 +240,18 @@ def test_timesteps_of_the_anomaly_half():
     assert low[:, 50:].mean().item() == pytest.approx(0.11, abs=0.02)
     assert timesteps.min() >= 0
     assert timesteps.max() < 1000
+
+
+@pytest.mark.parametrize(("strength", "steps"), [(0.6, 20), (0.33, 7), (1.0, 20)])
+def test_fine_tuning_sees_every_noise_that_sampling_visits_and_little_more(strength, steps):
+    config = FineTuneConfig(sampling=SamplingConfig(strength=strength, num_inference_steps=steps))
+    timesteps = draw_timesteps(20_000, 1000, config, torch.Generator().manual_seed(0))
+    scheduler = solver(DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"))
+    scheduler.set_timesteps(steps)
+    first = int(scheduler.timesteps[start_timestep_index(1000, strength, scheduler.timesteps)])
+    assert first <= timesteps.max() <= min(999, first + 1000 / steps + 1)
+    official = dataclasses.replace(config, official=True)  # starts from almost pure noise, whatever the strength
+    assert draw_timesteps(20_000, 1000, official, torch.Generator().manual_seed(0)).max() > 990
 
 
 def test_paper_preset_draws_all_timesteps_alike():

@@ -58,6 +58,16 @@ def test_stopped_at_many_steps(whole, category_folder, base_folder, tmp_path):
     assert_same_run(config.output, whole[0])
 
 
+def test_masks_need_the_base_no_more(whole, category_folder, base_folder, tmp_path, monkeypatch):
+    """The fine-tuned generator holds all weights, so a base that is gone by then stops nothing."""
+    config = tiny_config(category_folder, tmp_path / "run", base_folder)
+    with recorded(("masks", 2)), pytest.raises((SystemExit, KeyboardInterrupt)):
+        finetune(config)
+    monkeypatch.setattr(run, "load_base", lambda _: pytest.fail("the base was loaded"))
+    finetune(config)
+    assert_same_run(config.output, whole[0])
+
+
 def test_killed_while_the_generator_is_saved(whole, category_folder, base_folder, tmp_path):
     """SIGKILL, which nothing can clean up after, in another process; the generator is complete in its checkpoint."""
     output = tmp_path / "run"

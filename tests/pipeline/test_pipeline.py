@@ -217,6 +217,14 @@ def test_mistakes(pipe, arguments, message):
     assert "\n" not in str(error.value)
 
 
+def test_strength_beyond_what_was_fine_tuned_on(pipe):
+    pipe.register_to_config(max_strength=0.5)
+    assert pipe(None, strength=0.5).images.shape[0] == 1
+    with pytest.raises(SeasError, match=r"strength is 0.6, but .* up to 0.5 only; .* --sampling.strength 0.6"):
+        pipe(None, strength=0.6)
+    pipe.register_to_config(max_strength=1.0)
+
+
 def test_defects_need_a_mask_predictor_and_references(pipe):
     pipe.mask_predictor = None
     with pytest.raises(SeasError, match="no mask predictor"):

@@ -8,6 +8,7 @@ import torch
 
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from seas_aug.prompt.embedding import encode_prompts
 
 REQUESTS = [ImageRequest(3, 3, 1, 0), ImageRequest(4, 8, 0, 0)]
 
@@ -80,3 +81,29 @@ def test_masks_are_the_mean_of_the_last_steps(pipe, monkeypatch):
     assert len(read) == 3
     assert all(torch.equal(one, other) for one, other in zip(read, inputs[3:], strict=True))
     torch.testing.assert_close(total, torch.full((1, 1, 32, 32), 2.0))
+
+
+@pytest.mark.parametrize("against", ["", "a <ob1>"])
+def test_guidance_leads_away_from_the_chosen_prompt(pipe, against, monkeypatch):
+    """The noise that reaches the solver is against + scale * (conditional - against), by two passes of its own."""
+    prompt = "a <ob1> with " + " ".join(pipe.prompt.anomaly_words(pipe.anomaly_types[0]))
+    steps = []
+    original = pipe.scheduler.step
+    monkeypatch.setattr(pipe.scheduler, "step", lambda *a: (steps.append(a), original(*a))[1])
+    with torch.no_grad():
+        draw_pairs(pipe, REQUESTS[:1], pipe.references, prompt, False, SamplerSettings(4, 2.5, 1.0, 1, False, against))
+        for noise, timestep, latents in steps:
+            contexts = [encode_prompts(pipe.tokenizer, pipe.text_encoder, [text])[0] for text in (prompt, against)]
+            conditional, away = (pipe.unet(latents, timestep, context).sample for context in contexts)
+            torch.testing.assert_close(noise, away + 2.5 * (conditional - away), atol=1e-4, rtol=1e-3)
+    assert len(steps) == 4
+
+
+def test_normal_images_have_nothing_to_be_led_away_from(pipe):
+    """One pass, half the time: the same prompt on both sides."""
+    rows = []
+    with torch.no_grad(), pipe.unet.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0]))):
+        draw_pairs(
+            pipe, REQUESTS[:1], pipe.references, "a <ob1>", False, SamplerSettings(4, 2.5, 1.0, 1, False, "a <ob1>")
+        )
+    assert rows == [1] * 4

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from torch.utils.data import DataLoader
 
+from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.architecture import LATENT_CHANNELS
 from seas_aug.base.pretrain.autoencoder import AutoencoderModule
 from seas_aug.base.pretrain.diffusion import DiffusionModule, LatentPool, LatentScenes
@@ -100,12 +101,13 @@ def autoencoder(
 
 
 def diffusion(
-    autoencoder: Path = Path("runs/base/autoencoder/final.ckpt"),
+    autoencoder: str = "runs/base/autoencoder/final.ckpt",
     output: Path = Path("runs/base/diffusion"),
     steps: int = 8000,
     batch_size: int = 16,
     scenes: int = 12000,
     lr: float = 1e-3,
+    start_from: str | None = None,
     precision: str = "bf16-mixed",
     threads: int | None = None,
     seed: int = 1,
@@ -113,12 +115,13 @@ def diffusion(
     """Stage 2: text encoder and U-Net, on cached latents of rendered scenes with their prompts.
 
     Args:
-        autoencoder: checkpoint of stage 1.
+        autoencoder: checkpoint of stage 1, or a base whose autoencoder is kept, such as ``embedded-v1``.
         output: folder for checkpoints, previews and the log.
         steps: optimiser updates.
         batch_size: latents per update.
         scenes: rendered scenes whose latents are cached.
         lr: peak learning rate.
+        start_from: base whose U-Net and text encoder are trained on; give its autoencoder too.
         precision: Lightning precision.
         threads: CPU threads.
         seed: seed of scenes and weights.
@@ -126,12 +129,16 @@ def diffusion(
     lightning.seed_everything(seed)
     pool = LatentPool.cached(output / "latents.pt", autoencoder, scenes, first_seed=20_000_000, threads=threads)
     held_out = LatentPool.cached(output / "held_out.pt", autoencoder, 256, first_seed=_HELD_OUT_SEED, threads=threads)
-    module = DiffusionModule(steps, pool.scaling_factor, output / "tokenizer", lr)
+    base = None if start_from is None else load_base(start_from)
+    scale = pool.scaling_factor if base is None else float(base.vae.config.scaling_factor)
+    module = DiffusionModule(steps, scale, output / "tokenizer", lr)
+    if base is not None:
+        module.continue_from(base)
     trainer = _trainer(output, steps, precision, threads, 0.999)
     trainer.fit(
         module,
-        DataLoader(LatentScenes(pool, steps * batch_size, seed), batch_size, shuffle=False),
-        DataLoader(LatentScenes(held_out, 256, 0, scaling_factor=pool.scaling_factor), 64),
+        DataLoader(LatentScenes(pool, steps * batch_size, seed, scale), batch_size, shuffle=False),
+        DataLoader(LatentScenes(held_out, 256, 0, scaling_factor=scale), 64),
         ckpt_path=_resume(output),
         weights_only=True,
     )

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretraining of text encoder and U-Net on cached latents of rendered scenes."""
+"""Pretraining of text encoder and U-Net on cached latents of rendered scenes.
+
+Beside the noise, the base learns what SeaS builds on: that the attention of a defect's word lies on the defect (the DA
+loss with the renderer's exact masks), so that fine-tuning starts from attention that already looks for defects.
+"""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
 import torch
-from torch.nn import functional
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from seas_aug.atomic import atomic_write
+from seas_aug.attention.capture import capture_attention
+from seas_aug.attention.maps import reduce_maps
+from seas_aug.base.load import BaseModels, load_base
 from seas_aug.base.pretrain.architecture import (
     NATIVE_SIZE,
     build_scheduler,
@@ -25,9 +32,15 @@ from seas_aug.base.pretrain.autoencoder import AutoencoderModule
 from seas_aug.base.pretrain.scenes import to_range
 from seas_aug.base.pretrain.schedule import adamw_with_cosine
 from seas_aug.base.renderer.scene import all_words, render_scene
+from seas_aug.errors import SeasError
+from seas_aug.losses import da_loss, noise_loss, shrink_mask
+from seas_aug.prompt.ua_prompt import token_positions
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Up to here a rendered defect can still be seen in the noisy latents.
+_VISIBLE_TIMESTEP = 400
 
 
 class LatentPool:
@@ -35,43 +48,52 @@ class LatentPool:
 
     Attributes:
         latents: bfloat16 ``[N, C, h, w]``, unscaled.
+        masks: bool ``[N, 1, h, w]``, true where any pixel of the cell belongs to a defect.
         prompts: one text per latent.
         scaling_factor: 1 / standard deviation of the latents.
     """
 
-    def __init__(self, latents: Tensor, prompts: list[str]) -> None:
-        self.latents, self.prompts = latents, prompts
+    def __init__(self, latents: Tensor, masks: Tensor, prompts: list[str]) -> None:
+        self.latents, self.masks, self.prompts = latents, masks, prompts
         self.scaling_factor = 1.0 / float(latents[:2000].float().std())
 
     @classmethod
     def cached(
-        cls, path: Path, autoencoder: Path, count: int, first_seed: int, threads: int | None = None
+        cls, path: Path, autoencoder: Path | str, count: int, first_seed: int, threads: int | None = None
     ) -> LatentPool:
         """Read the pool from ``path``, or render and encode it first."""
         if path.exists():
             saved = torch.load(path, weights_only=True)
-            return cls(saved["latents"], saved["prompts"])
+            return cls(saved["latents"], saved["masks"], saved["prompts"])
         if threads:
             torch.set_num_threads(threads)
         vae = load_autoencoder(autoencoder)
-        latents, prompts = [], []
+        latents, masks, prompts = [], [], []
         for start in tqdm(range(0, count, 16), desc="encoding scenes"):
             scenes = [render_scene(first_seed + index, NATIVE_SIZE) for index in range(start, min(start + 16, count))]
             with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
                 images = torch.stack([to_range(scene.image) for scene in scenes])
                 latents.append(vae.encode(images.to(vae.device)).latent.bfloat16().cpu())
+            full = torch.stack([torch.from_numpy(scene.mask)[None] for scene in scenes])
+            masks.append(shrink_mask(full, latents[-1].shape[-1]) > 0)
             prompts += [scene.prompt for scene in scenes]
-        pool = cls(torch.cat(latents), prompts)
+        pool = cls(torch.cat(latents), torch.cat(masks), prompts)
         with atomic_write(path) as file:
-            torch.save({"latents": pool.latents, "prompts": prompts}, file)
+            torch.save({"latents": pool.latents, "masks": pool.masks, "prompts": prompts}, file)
         return pool
 
 
-def load_autoencoder(checkpoint: Path) -> Any:
-    """Return the autoencoder of a stage 1 checkpoint, in evaluation mode."""
-    module = AutoencoderModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return module.vae.eval().to(device)
+def load_autoencoder(source: Path | str) -> Any:
+    """Return an autoencoder in evaluation mode.
+
+    Args:
+        source: checkpoint of stage 1 (``.ckpt``), or a base such as ``embedded-v1`` whose autoencoder is kept.
+    """
+    if str(source).endswith(".ckpt"):
+        vae = AutoencoderModule.load_from_checkpoint(source, map_location="cpu", weights_only=True).vae
+    else:
+        vae = load_base(str(source)).vae
+    return vae.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class LatentScenes(Dataset):
@@ -92,16 +114,28 @@ class LatentScenes(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict:
-        """Return ``{"latent": float32 [C, h, w] of about unit variance, "prompt": str}``."""
+        """Return ``{"latent": float32 [C, h, w] of about unit variance, "mask": float32 [1, h, w], "prompt": str}``."""
         choice = int(np.random.default_rng((self.seed, index)).integers(len(self.pool.prompts)))
         return {
             "latent": self.pool.latents[choice].float() * self.scaling_factor,
+            "mask": self.pool.masks[choice].float(),
             "prompt": self.pool.prompts[choice],
         }
 
 
+def supervised_words(prompt: str) -> tuple[str, str] | None:
+    """Return the tokens of the last word of the product and of its defect, or None for a prompt without a defect.
+
+    Args:
+        prompt: of a rendered scene, such as ``a metal plate with colour change``.
+    """
+    product, _, defect = prompt.partition(" with ")
+    # CLIP's vocabulary marks the end of a word.
+    return (product.split()[-1] + "</w>", defect.split()[-1] + "</w>") if defect else None
+
+
 class DiffusionModule(lightning.LightningModule):
-    """Noise prediction with prompt dropout, as Stable Diffusion was trained.
+    """Noise prediction with prompt dropout, as Stable Diffusion was trained, and attention on the defects.
 
     Args:
         total_steps: optimiser updates, for the learning rate.
@@ -109,6 +143,7 @@ class DiffusionModule(lightning.LightningModule):
         tokenizer_folder: where the vocabulary is written.
         lr: peak learning rate.
         prompt_dropout: share of prompts replaced by the empty one.
+        da_weight: weight of the DA loss on the noun and the defect's word.
     """
 
     def __init__(
@@ -118,6 +153,7 @@ class DiffusionModule(lightning.LightningModule):
         tokenizer_folder: Path | str,
         lr: float = 1e-3,
         prompt_dropout: float = 0.1,
+        da_weight: float = 0.5,
     ) -> None:
         super().__init__()
         tokenizer_folder = str(tokenizer_folder)
@@ -128,30 +164,69 @@ class DiffusionModule(lightning.LightningModule):
         self.unet = unet.to(memory_format=torch.channels_last)
         self.scheduler: Any = build_scheduler()
 
-    def loss(self, batch: dict, generator: torch.Generator | None, dropout: float) -> Tensor:
-        """Return the mean squared error of the predicted noise (DDPM, equation 14)."""
-        latent = batch["latent"]
-        count = len(latent)
-        dropped = torch.rand(count, generator=generator) < dropout
-        prompts = ["" if drop else prompt for drop, prompt in zip(dropped, batch["prompt"], strict=True)]
+    def continue_from(self, base: BaseModels) -> None:
+        """Take over U-Net and text encoder of an earlier base with the same words.
+
+        Raises:
+            SeasError: its vocabulary is another one.
+        """
+        if base.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            message = f"base '{base.name}' has other words than the renderer; pretrain from scratch."
+            raise SeasError(message)
+        self.unet.load_state_dict(base.unet.state_dict())
+        self.text_encoder.load_state_dict(base.text_encoder.state_dict())
+
+    def losses(self, batch: dict, generator: torch.Generator | None, dropout: float) -> dict[str, Tensor]:
+        """Return the loss ``noise`` (DDPM, equation 14) and ``attention`` (DA loss).
+
+        Args:
+            batch: ``latent``, ``mask`` and ``prompt`` of :class:`LatentScenes`.
+            generator: source of randomness; None takes torch's own.
+            dropout: share of empty prompts.
+        """
+        count = len(batch["prompt"])
+        kept = torch.rand(count, generator=generator) >= dropout
+        timesteps = torch.randint(0, self.scheduler.config.num_train_timesteps, (count,), generator=generator)
+        noise = torch.randn(batch["latent"].shape, generator=generator)
+        words = [supervised_words(prompt) for prompt in batch["prompt"]]
+        # Only where a word names a defect and the noise leaves something of it to be seen; those rows go first.
+        useful = kept & (timesteps < _VISIBLE_TIMESTEP) & torch.tensor([found is not None for found in words])
+        order = torch.argsort(useful.int(), descending=True, stable=True)
+        latent, mask = batch["latent"][order.to(batch["latent"].device)], batch["mask"][order.to(batch["mask"].device)]
+        timesteps, noise = timesteps[order].to(latent.device), noise[order].to(latent.device)
+        prompts = [batch["prompt"][index] if kept[index] else "" for index in order.tolist()]
         tokens = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         context = self.text_encoder(tokens.to(latent.device)).last_hidden_state
-        timesteps = torch.randint(0, self.scheduler.config.num_train_timesteps, (count,), generator=generator)
-        timesteps = timesteps.to(latent.device)
-        noise = torch.randn(latent.shape, generator=generator).to(latent.device)
         noisy = self.scheduler.add_noise(latent, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        return functional.mse_loss(self.unet(noisy, timesteps, context).sample.float(), noise)
+        number = int(useful.sum())
+        attention = torch.zeros((), device=latent.device)
+        with ExitStack() as stack:
+            if number:
+                chosen = [found for index in order[:number].tolist() if (found := words[index]) is not None]
+                positions = token_positions(self.tokenizer, tokens[:number], chosen)
+                side = latent.shape[-1]
+                store = stack.enter_context(
+                    capture_attention(self.unet, positions, slice(0, number), (side, side // 2), True)
+                )
+            prediction = self.unet(noisy, timesteps, context).sample.float()
+            if number:
+                attention = da_loss(reduce_maps(store), mask[:number], num_normal_tokens=1)
+        return {
+            "noise": noise_loss(prediction, noise),
+            "attention": attention,
+        }
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
-        """Return the loss of one batch."""
-        loss = self.loss(batch, None, self.hparams["prompt_dropout"])
-        self.log("loss", loss, prog_bar=True)
-        return loss
+        """Return the weighted loss of one batch."""
+        parts = self.losses(batch, None, self.hparams["prompt_dropout"])
+        self.log_dict({f"loss_{name}": value.detach() for name, value in parts.items()}, prog_bar=True)
+        return parts["noise"] + self.hparams["da_weight"] * parts["attention"]
 
     def validation_step(self, batch: dict, batch_index: int) -> None:
-        """Log the loss on scenes that are not trained on, always with the same noise."""
-        generator = torch.Generator().manual_seed(batch_index)
-        self.log("val_loss", self.loss(batch, generator, 0.0), prog_bar=True, batch_size=len(batch["latent"]))
+        """Log the losses on scenes that are not trained on, always with the same noise."""
+        parts = self.losses(batch, torch.Generator().manual_seed(batch_index), 0.0)
+        values = {f"val_{name}": value for name, value in parts.items()}
+        self.log_dict(values, prog_bar=True, batch_size=len(batch["prompt"]))
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with a short warm-up and a cosine fall."""

@@ -12,14 +12,14 @@ import torch
 
 
 def export_base(
-    autoencoder: Path = Path("runs/base/autoencoder/final.ckpt"),
+    autoencoder: str = "runs/base/autoencoder/final.ckpt",
     diffusion: Path = Path("runs/base/diffusion/final.ckpt"),
-    output: Path = Path("seas_aug/base/weights/v1"),
+    output: Path = Path("seas_aug/base/weights/v2"),
 ) -> None:
     """Stage 3: write ``unet``, ``vae``, ``text_encoder``, ``tokenizer``, ``scheduler`` and their hashes.
 
     Args:
-        autoencoder: checkpoint of stage 1, or of a decoder trained on.
+        autoencoder: checkpoint of stage 1, or the base that stage 2 kept it from, such as ``embedded-v1``.
         diffusion: checkpoint of stage 2.
         output: folder of the weights in the package.
     """
