@@ -126,7 +126,7 @@ class GeneratorConfig:
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
     """
 
-    steps_per_type: int = 350
+    steps_per_type: int = 400
     max_steps: int | None = None
     batch_size: int = 4
     accumulate: int = 1
@@ -136,8 +136,8 @@ class GeneratorConfig:
     da_weight: float = 1.0
     na_weight: float = 1.0
     prompt_dropout: float = 0.1
-    low_noise_share: float = 0.5
-    defect_weight: float = 3.0
+    low_noise_share: float = 0.35
+    defect_weight: float = 4.0
     limit_timesteps: bool = True
     weight_decay: float = 0.01
     ema_decay: float = 0.995
@@ -159,6 +159,8 @@ class MaskConfig:
             recommended for Stable Diffusion; the authors' code trains on all 1000). Lower here: the small latents of
             the embedded base show a thin defect only at little noise.
         channels: width of the mask branch; None takes 192 as in the paper, limited by the U-Net's own width.
+        from_base: go on from the mask predictor that the base brings along, if it has one of this size. The embedded
+            base's has seen thousands of rendered defects (paper: starts from nothing).
         attention_blocks: transformer blocks of the coarse branch (paper: 4; 2 halve the cost on a CPU).
         weight_decay: AdamW weight decay.
     """
@@ -172,6 +174,7 @@ class MaskConfig:
     max_timestep: int = 110
     channels: int | None = None
     attention_blocks: int = 2
+    from_base: bool = True
     weight_decay: float = 0.01
 
 
@@ -195,7 +198,7 @@ class SamplingConfig:
     num_inference_steps: int = 20
     guidance_scale: float = 3.0
     guidance_from: GuidanceFrom = "normal"
-    strength: float = 0.6
+    strength: float = 0.65
     mask_threshold: float = 0.2
     mask_steps: int = 2
     max_retries: int = 20
@@ -275,6 +278,7 @@ def paper_preset() -> FineTuneConfig:
             lr_schedule="constant",
             max_timestep=200,
             attention_blocks=4,
+            from_base=False,
         ),
         attention=AttentionConfig(include_up_blocks=False),
         sampling=SamplingConfig(

@@ -31,6 +31,7 @@ class BaseModels:
         scheduler: training noise schedule (DDPM).
         image_size: native side of the images in pixels.
         name: what a run records: ``embedded-v2``, a folder or a hub id.
+        mask_predictor: Refined Mask Prediction (RMP) that the base brings along, or None.
     """
 
     unet: Any
@@ -40,6 +41,7 @@ class BaseModels:
     scheduler: Any
     image_size: int
     name: str
+    mask_predictor: Any = None
 
 
 def load_base(base: str = "embedded") -> BaseModels:
@@ -110,6 +112,7 @@ def _load(source: str, name: str) -> BaseModels:
         text_encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
         scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
+        predictor = _load_mask_predictor(source) if "mask_predictor" in index else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         message = (
             f"base '{name}' could not be loaded as a Stable-Diffusion-like model ({_first_line(error)}); give "
@@ -126,7 +129,15 @@ def _load(source: str, name: str) -> BaseModels:
     from seas_aug.base.latents import latent_scale
 
     image_size = int(unet.config.sample_size) * latent_scale(vae)
-    return BaseModels(unet, vae, text_encoder, tokenizer, scheduler, image_size, name)
+    return BaseModels(unet, vae, text_encoder, tokenizer, scheduler, image_size, name, predictor)
+
+
+def _load_mask_predictor(source: str) -> Any:
+    import torch
+
+    from seas_aug.masks.predictor import MaskPredictor
+
+    return MaskPredictor.from_pretrained(source, subfolder="mask_predictor", torch_dtype=torch.float32)
 
 
 def _check_fit(unet: Any, vae: Any, text_encoder: Any, name: str) -> None:

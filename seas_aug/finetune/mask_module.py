@@ -9,16 +9,14 @@ import lightning
 import torch
 from torch import Tensor
 
-from seas_aug.base.latents import decode_latents, latent_shape
+from seas_aug.base.latents import latent_shape
 from seas_aug.config import FineTuneConfig
 from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.optimiser import adamw
-from seas_aug.losses.focal import focal_loss
-from seas_aug.losses.mask_size import shrink_mask
-from seas_aug.masks.features import UNetFeatures, VAEDecoderFeatures
 from seas_aug.masks.predictor import MaskPredictor
+from seas_aug.masks.training import mask_losses, read_features
 from seas_aug.noise.start import start_latent
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from seas_aug.prompt.embedding import encode_prompts
@@ -28,7 +26,8 @@ class MaskModule(lightning.LightningModule):
     """Trains the mask predictor on noised real images.
 
     Args:
-        generator: fine-tuned, frozen.
+        generator: fine-tuned, frozen. If the base came with a mask predictor of the size that ``config`` asks for,
+            training goes on from it.
         config: mask settings and seed.
 
     Raises:
@@ -42,6 +41,9 @@ class MaskModule(lightning.LightningModule):
             message = f"masks.max_timestep is {config.masks.max_timestep}; give 1 to {longest}, the base's noise steps."
             raise SeasError(message)
         self.predictor = MaskPredictor.for_models(generator.unet, generator.vae, config.masks, config.official)
+        pretrained = generator.mask_predictor
+        if pretrained is not None and config.masks.from_base and pretrained.same_architecture(self.predictor):
+            self.predictor.load_state_dict(pretrained.state_dict())
         for part in (generator.unet, generator.vae, generator.text_encoder):
             part.requires_grad_(False).eval()
         self.generator, self.config = generator, config
@@ -57,22 +59,11 @@ class MaskModule(lightning.LightningModule):
         count, settings = len(batch["anomaly_type"]), self.config.masks
         step_seed = derive_seed(self.config.seed, "masks", self.global_step, batch_index % settings.accumulate)
         generator = torch.Generator().manual_seed(step_seed)
-        with torch.no_grad():
-            low_and_mid, decoder_features = self._features(batch, generator, count)
-        anomaly = self.predictor([feature[:count] for feature in low_and_mid], decoder_features)
-        normal = self.predictor([feature[count:] for feature in low_and_mid])
-        mask = (batch["mask"] > 0.5).float()
-        empty = torch.zeros_like(mask)
-        coarse_mask = torch.cat(
-            [shrink_mask(mask, anomaly.coarse.shape[-1]), shrink_mask(empty, normal.coarse.shape[-1])]
-        )
-        refined = focal_loss(torch.cat([anomaly.refined, normal.refined]), torch.cat([mask, empty]))
-        coarse = focal_loss(torch.cat([anomaly.coarse, normal.coarse]), coarse_mask)
-        self.log_dict(
-            {"loss_refined": refined.detach(), "loss_coarse": coarse.detach()}, prog_bar=True, batch_size=count
-        )
-        return refined + coarse
+        losses = mask_losses(self.predictor, *self._features(batch, generator, count), batch["mask"])
+        self.log_dict({name: value.detach() for name, value in losses.items()}, prog_bar=True, batch_size=count)
+        return losses["loss_refined"] + losses["loss_coarse"]
 
+    @torch.no_grad()
     def _features(
         self, batch: dict[str, Any], generator: torch.Generator, count: int
     ) -> tuple[list[Tensor], list[Tensor]]:
@@ -95,11 +86,7 @@ class MaskModule(lightning.LightningModule):
         prompts = [pipe.prompt.anomaly_prompt(name) for name in batch["anomaly_type"]]
         prompts += [pipe.prompt.normal_prompt()] * count
         context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
-        with UNetFeatures(pipe.unet) as unet_hook:
-            pipe.unet(noisy, timesteps, context)
-        with VAEDecoderFeatures(pipe.vae) as vae_hook:
-            decode_latents(pipe.vae, noisy[:count])
-        return unet_hook.features, vae_hook.features
+        return read_features(pipe.unet, pipe.vae, noisy, timesteps, context, count)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW for the mask predictor."""

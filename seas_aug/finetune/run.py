@@ -245,6 +245,7 @@ def _pipeline(config: FineTuneConfig, models: BaseModels, prompt: UAPrompt, size
         tokenizer=models.tokenizer,
         unet=models.unet,
         scheduler=solver(models.scheduler),
+        mask_predictor=models.mask_predictor,
         ua_prompt=prompt.to_dict(),
         sampling=dataclasses.asdict(config.sampling),
         image_size=size,

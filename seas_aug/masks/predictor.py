@@ -61,6 +61,10 @@ def probabilities(logits: torch.Tensor) -> torch.Tensor:
     return logits.float().softmax(dim=1)[:, 1:2]
 
 
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, (list, tuple)) else value  # JSON knows no tuples
+
+
 class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Predict the mask of a generated defect from the generator's own features.
 
@@ -122,6 +126,11 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         low, mid = unet_channels(unet)
         width = default_width(unet.config["block_out_channels"][0]) if config.channels is None else config.channels
         return cls(low, mid, vae_channels(vae), width, config.attention_blocks, official)
+
+    def same_architecture(self, other: MaskPredictor) -> bool:
+        """Return whether the weights of one fit the other."""
+        names = ("low_channels", "mid_channels", "vae_channels", "width", "attention_blocks", "official")
+        return all(_plain(self.config[name]) == _plain(other.config[name]) for name in names)
 
     def forward(
         self, unet_features: Sequence[torch.Tensor], vae_features: Sequence[torch.Tensor] | None = None

@@ -149,7 +149,7 @@ def test_log_goes_on(category_folder, base_folder, tmp_path):
     with recorded(("masks", 0)), pytest.raises((SystemExit, KeyboardInterrupt)):
         finetune(config)
     lines = log.read_text().splitlines()
-    assert lines[0] == "step,epoch,loss,loss_da,loss_na,loss_sd"
+    assert lines[0] == "step,epoch,loss,loss_da,loss_defect,loss_na,loss_sd"
     assert [line.partition(",")[0] for line in lines] == ["step", "9", "19"]
 
 

@@ -148,7 +148,7 @@ def test_empty_mask_is_drawn_again(pipe):
     """The n-th redraw of a seed takes noise seed + n x stride and keeps its reference."""
     pipe.mask_predictor = SometimesEmpty(0.6)
     pairs = pipe("crack", num_images=8, seed=0, batch_size=3)
-    settings = SamplerSettings(4, 3.0, 0.8, 2, False)
+    settings = SamplerSettings(4, 3.0, 0.8, 2, False, pipe.prompt.normal_prompt())
     prompt = pipe.prompt.anomaly_prompt("crack")
     counts = []
     for seed, record in enumerate(pairs.records):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretrain the embedded base: ``python -m seas_aug.base.pretrain {autoencoder,diffusion,export} --help``.
+"""Pretrain the embedded base: ``python -m seas_aug.base.pretrain {autoencoder,diffusion,export_base,masks} --help``.
 
 The stages run one after the other, each in minutes on a GPU or an hour on two cores, and each continues where it was
 stopped. They read nothing but the renderer.
@@ -21,6 +21,7 @@ from seas_aug.base.pretrain.autoencoder import AutoencoderModule
 from seas_aug.base.pretrain.diffusion import DiffusionModule, LatentPool, LatentScenes
 from seas_aug.base.pretrain.export import export_base
 from seas_aug.base.pretrain.linear_start import patch_basis, write_linear_code
+from seas_aug.base.pretrain.masks import MaskPretraining, MaskScenes
 from seas_aug.base.pretrain.scenes import CropDataset, ScenePool
 
 _HELD_OUT_SEED = 10_000_000
@@ -145,9 +146,48 @@ def diffusion(
     trainer.save_checkpoint(output / "final.ckpt")
 
 
+def masks(
+    base: str = "seas_aug/base/weights/v2",
+    output: Path = Path("runs/base/masks"),
+    steps: int = 4000,
+    batch_size: int = 4,
+    scenes: int = 12000,
+    lr: float = 2e-3,
+    precision: str = "bf16-mixed",
+    threads: int | None = None,
+    seed: int = 4,
+) -> None:
+    """Stage 4, after an export without it: the mask predictor, on rendered defects.
+
+    Args:
+        base: folder or name of the base that stage 3 wrote.
+        output: folder for checkpoints and the log.
+        steps: optimiser updates.
+        batch_size: scenes with a defect per update, and as many without.
+        scenes: rendered scenes whose latents are cached.
+        lr: peak learning rate.
+        precision: Lightning precision.
+        threads: CPU threads.
+        seed: seed of scenes and weights.
+    """
+    lightning.seed_everything(seed)
+    pool = LatentPool.cached(output / "latents.pt", base, scenes, first_seed=30_000_000, threads=threads)
+    held_out = LatentPool.cached(output / "held_out.pt", base, 256, first_seed=_HELD_OUT_SEED, threads=threads)
+    module = MaskPretraining(base, steps, lr)
+    trainer = _trainer(output, steps, precision, threads, 0.998)
+    trainer.fit(
+        module,
+        DataLoader(MaskScenes(pool, steps * batch_size, seed), batch_size, shuffle=False),
+        DataLoader(MaskScenes(held_out, 128, 0), 32),
+        ckpt_path=_resume(output),
+        weights_only=True,
+    )
+    trainer.save_checkpoint(output / "final.ckpt")
+
+
 def main() -> None:
     """Run one stage."""
-    jsonargparse.CLI([autoencoder, diffusion, export_base], as_positional=False)
+    jsonargparse.CLI([autoencoder, diffusion, export_base, masks], as_positional=False)
 
 
 if __name__ == "__main__":

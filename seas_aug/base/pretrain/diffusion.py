@@ -33,7 +33,7 @@ from seas_aug.base.pretrain.scenes import to_range
 from seas_aug.base.pretrain.schedule import adamw_with_cosine
 from seas_aug.base.renderer.scene import all_words, render_scene
 from seas_aug.errors import SeasError
-from seas_aug.losses import da_loss, noise_loss, shrink_mask
+from seas_aug.losses import da_loss, noise_loss
 from seas_aug.prompt.ua_prompt import token_positions
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class LatentPool:
 
     Attributes:
         latents: bfloat16 ``[N, C, h, w]``, unscaled.
-        masks: bool ``[N, 1, h, w]``, true where any pixel of the cell belongs to a defect.
+        masks: bool ``[N, 1, H, W]``, at the size of the scenes.
         prompts: one text per latent.
         scaling_factor: 1 / standard deviation of the latents.
     """
@@ -74,8 +74,7 @@ class LatentPool:
             with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
                 images = torch.stack([to_range(scene.image) for scene in scenes])
                 latents.append(vae.encode(images.to(vae.device)).latent.bfloat16().cpu())
-            full = torch.stack([torch.from_numpy(scene.mask)[None] for scene in scenes])
-            masks.append(shrink_mask(full, latents[-1].shape[-1]) > 0)
+            masks.append(torch.stack([torch.from_numpy(scene.mask)[None] > 0 for scene in scenes]))
             prompts += [scene.prompt for scene in scenes]
         pool = cls(torch.cat(latents), torch.cat(masks), prompts)
         with atomic_write(path) as file:
@@ -114,7 +113,7 @@ class LatentScenes(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict:
-        """Return ``{"latent": float32 [C, h, w] of about unit variance, "mask": float32 [1, h, w], "prompt": str}``."""
+        """Return ``{"latent": float32 [C, h, w] of about unit variance, "mask": float32 [1, H, W], "prompt": str}``."""
         choice = int(np.random.default_rng((self.seed, index)).integers(len(self.pool.prompts)))
         return {
             "latent": self.pool.latents[choice].float() * self.scaling_factor,

@@ -14,6 +14,7 @@ import torch
 def export_base(
     autoencoder: str = "runs/base/autoencoder/final.ckpt",
     diffusion: Path = Path("runs/base/diffusion/final.ckpt"),
+    masks: Path | None = None,
     output: Path = Path("seas_aug/base/weights/v2"),
 ) -> None:
     """Stage 3: write ``unet``, ``vae``, ``text_encoder``, ``tokenizer``, ``scheduler`` and their hashes.
@@ -21,15 +22,19 @@ def export_base(
     Args:
         autoencoder: checkpoint of stage 1, or the base that stage 2 kept it from, such as ``embedded-v1``.
         diffusion: checkpoint of stage 2.
+        masks: checkpoint of stage 4, once there is one.
         output: folder of the weights in the package.
     """
     from seas_aug.base.pretrain.architecture import NATIVE_SIZE
     from seas_aug.base.pretrain.diffusion import DiffusionModule, load_autoencoder
+    from seas_aug.base.pretrain.masks import load_mask_predictor
 
     module = DiffusionModule.load_from_checkpoint(diffusion, map_location="cpu", weights_only=True)
     vae = load_autoencoder(autoencoder).cpu()
     scaling = float(module.hparams["scaling_factor"])
     vae.register_to_config(scaling_factor=scaling)  # type: ignore[operator]
+    # All is read before anything is deleted: a source may lie in the output folder.
+    predictor = None if masks is None else load_mask_predictor(masks)
     if output.exists():
         shutil.rmtree(output)
     parts = {"unet": module.unet, "vae": vae, "text_encoder": module.text_encoder}
@@ -37,7 +42,7 @@ def export_base(
         part.eval().to(torch.float16).save_pretrained(output / name)  # type: ignore[operator]
     module.tokenizer.save_pretrained(output / "tokenizer")
     module.scheduler.save_pretrained(output / "scheduler")
-    index = {
+    index: dict[str, object] = {
         "_class_name": "StableDiffusionPipeline",
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", type(vae).__name__],
@@ -45,6 +50,9 @@ def export_base(
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "scheduler": ["diffusers", "DDPMScheduler"],
     }
+    if predictor is not None:
+        predictor.to(torch.float16).save_pretrained(output / "mask_predictor")
+        index["mask_predictor"] = ["seas_aug.masks.predictor", "MaskPredictor"]
     (output / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     hashes = {
         path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
