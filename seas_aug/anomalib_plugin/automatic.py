@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from seas_aug.anomalib_plugin.cache import cache_folder
 from seas_aug.atomic import atomic_folder, atomic_write_text
+from seas_aug.base.load import resolve_base
 from seas_aug.config import DataConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.anomalib_source import category_from_datamodule
 from seas_aug.data.category import read_mvtec_folder
@@ -122,7 +123,7 @@ def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) 
     from seas_aug.finetune.run import finetune
 
     config = FineTuneConfig(
-        base=settings.base,
+        base=resolve_base(settings.base),
         seed=settings.seed,
         data=DataConfig(few_shot="1"),
         generator=GeneratorConfig(max_steps=settings.max_steps),

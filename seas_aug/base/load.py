@@ -44,6 +44,11 @@ class BaseModels:
     mask_predictor: Any = None
 
 
+def resolve_base(base: str) -> str:
+    """Return the base's lasting name: ``embedded`` becomes the newest version, such as ``embedded-v2``."""
+    return f"embedded-{EMBEDDED_VERSIONS[-1]}" if base == "embedded" else base
+
+
 def load_base(base: str = "embedded") -> BaseModels:
     """Load a base by name.
 
@@ -53,8 +58,7 @@ def load_base(base: str = "embedded") -> BaseModels:
     Raises:
         SeasError: an unknown version, a folder or hub id that holds no diffusion model, or damaged weights.
     """
-    if base == "embedded":
-        base = f"embedded-{EMBEDDED_VERSIONS[-1]}"
+    base = resolve_base(base)
     if base.startswith("embedded-"):
         version = base.removeprefix("embedded-")
         if version not in EMBEDDED_VERSIONS:
@@ -112,7 +116,7 @@ def _load(source: str, name: str) -> BaseModels:
         text_encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
         scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
-        predictor = _load_mask_predictor(source) if "mask_predictor" in index else None
+        predictor = _load_mask_predictor(source) if index.get("mask_predictor", [None])[0] else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         message = (
             f"base '{name}' could not be loaded as a Stable-Diffusion-like model ({_first_line(error)}); give "

@@ -33,7 +33,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--normal", action="store_true", help="Write normal images too, into train/good.")
     parser.add_argument("--seed", type=int, default=0, help="Same seed, same pixels, whatever the batch size.")
     parser.add_argument("--batch_size", type=int, default=8, help="Images drawn at a time.")
-    parser.add_argument("--strength", type=float | None, default=None, help="Noise on the reference, up to 1.")
+    parser.add_argument(
+        "--strength", type=float | None, default=None, help="Noise on the reference, up to the run's own strength."
+    )
     parser.add_argument("--guidance_scale", type=float | None, default=None, help="Classifier-free guidance.")
     parser.add_argument("--num_inference_steps", type=int | None, default=None, help="Solver steps.")
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")

@@ -39,6 +39,9 @@ def adamw(groups: list[dict[str, Any]], settings: GeneratorConfig | MaskConfig, 
     optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     if settings.lr_schedule == "constant":
         return optimiser
+    if settings.lr_schedule != "cosine":
+        message = f"lr_schedule is {settings.lr_schedule!r}; give 'cosine' or 'constant'."
+        raise SeasError(message)
     updates = count_updates(settings, types)
 
     def factor(update: int) -> float:

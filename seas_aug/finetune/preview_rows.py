@@ -29,7 +29,7 @@ def generator_rows(pipe: SeaSPipeline, split: FewShotSplit, config: FineTuneConf
     """Return a drawing of: real image, real mask, attention map, reference, generated image."""
     names, images, masks = _first_images(split, config, size)
     sampling = dataclasses.replace(config.sampling, num_inference_steps=10, mask_steps=1)
-    settings = SamplerSettings.of(sampling, pipe.prompt, config.official)
+    settings = SamplerSettings.of(sampling, pipe.prompt, config.official, pipe.config.max_timestep)
 
     def draw() -> Tensor:
         assert pipe.references is not None  # noqa: S101 - set by the run before the first preview

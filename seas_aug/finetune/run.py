@@ -12,7 +12,7 @@ import yaml
 from tqdm import tqdm
 
 from seas_aug.atomic import LEFTOVER_SUFFIX, atomic_folder, atomic_write_text, recover_folder, remove_leftovers
-from seas_aug.base.load import BaseModels, load_base
+from seas_aug.base.load import BaseModels, load_base, resolve_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.category import Category, read_mvtec_folder
 from seas_aug.data.datamodule import FewShotDataModule, choose_normals
@@ -20,7 +20,7 @@ from seas_aug.data.few_shot import FewShotSplit, content_hash, select_few_shot
 from seas_aug.data.images import check_category_images, load_image
 from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
-from seas_aug.finetune.generator_module import GeneratorModule
+from seas_aug.finetune.generator_module import GeneratorModule, visited_timesteps
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.finetune.optimiser import count_updates
 from seas_aug.finetune.preview import PreviewGrid
@@ -47,7 +47,8 @@ def finetune(config: FineTuneConfig) -> Path:
     Raises:
         SeasError: any mistake in data or settings, or an output folder that holds a run with other settings or images.
     """
-    config = dataclasses.replace(config, output=Path(config.output))
+    # The alias becomes the version, so that a run is never continued on another base.
+    config = dataclasses.replace(config, output=Path(config.output), base=resolve_base(config.base))
     output = config.output
     model = output / "model"
     _tidy(output)
@@ -209,7 +210,7 @@ def _train_masks(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Pat
         settings.accumulate,
         PreviewGrid(config.output / "previews", "masks", config.preview_every, mask_rows(pipe, split, config, size)),
         ema_decay=0.0,
-        gradient_clip=1.0,
+        gradient_clip=settings.gradient_clip,
     )
     pipe.to("cpu")
     references = pipe.references
@@ -251,14 +252,14 @@ def _pipeline(config: FineTuneConfig, models: BaseModels, prompt: UAPrompt, size
         image_size=size,
         official=config.official,
         base=models.name,
-        max_strength=config.sampling.strength if config.generator.limit_timesteps and not config.official else 1.0,
+        max_timestep=visited_timesteps(int(models.scheduler.config.num_train_timesteps), config),
     )
 
 
 def _with_masks(pipe: SeaSPipeline, module: MaskModule) -> SeaSPipeline:
     """Return the pipeline with its mask predictor registered, so that it is saved."""
     parts = {**pipe.components, "mask_predictor": module.predictor.eval()}
-    names = ("ua_prompt", "sampling", "image_size", "official", "base", "max_strength")
+    names = ("ua_prompt", "sampling", "image_size", "official", "base", "max_timestep")
     return SeaSPipeline(**parts, **{name: pipe.config[name] for name in names})
 
 

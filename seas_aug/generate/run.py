@@ -33,6 +33,11 @@ class PairSource(Protocol):
     def num_references(self) -> int:
         """How many reference normals the model holds."""
 
+    def sampler_settings(
+        self, strength: float | None, guidance_scale: float | None, num_inference_steps: int | None
+    ) -> Any:
+        """Raise ``SeasError`` where a setting is out of range."""
+
     def __call__(
         self,
         anomaly_type: str | Sequence[str] | None,
@@ -115,14 +120,16 @@ def generate(
         "guidance_scale": guidance_scale,
         "num_inference_steps": num_inference_steps,
     }
+    overrides = {"strength": strength, "guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
     pipe = _load(model, accelerator) if pipeline is None else pipeline
+    # A refused setting leaves no folder that a corrected one would differ from.
+    pipe.sampler_settings(strength, guidance_scale, num_inference_steps)
     types = resolve_types(anomaly_types, pipe.anomaly_types)
     plan = plan_images(types, num_images, normal, seed, pipe.num_references)
     writer = PairWriter(output, settings, num_images)
     _copy_split(model, Path(output))
     done = {folder: writer.done(folder) for folder in {image.folder for image in plan}}
     missing = [image for image in plan if image.index not in done[image.folder]]
-    overrides = {"strength": strength, "guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
     versions = {name: _version(name) for name in ("seas-aug", "torch", "diffusers")}
     start = time.perf_counter()
     with tqdm(total=len(plan), initial=len(plan) - len(missing), unit="image", desc="generate") as progress:

@@ -42,6 +42,41 @@ def start_timestep_index(num_train_timesteps: int, strength: float, timesteps: t
     return distances.index(min(distances))
 
 
+def first_step(
+    num_train_timesteps: int,
+    strength: float,
+    timesteps: torch.Tensor | Sequence[int],
+    mask_steps: int,
+    max_timestep: int | None = None,
+) -> int:
+    """Choose the step that sampling starts at, where masks are read and fine-tuning has seen the noise.
+
+    Args:
+        num_train_timesteps: T, length of the training schedule.
+        strength: in (0, 1].
+        timesteps: descending timesteps after ``scheduler.set_timesteps``, integers [S].
+        mask_steps: how many last steps read the mask; they always remain.
+        max_timestep: fine-tuning saw timesteps below it only; None means all.
+
+    Returns:
+        Index in 0..S-mask_steps: nearest to the strength among the steps that are allowed.
+
+    Raises:
+        SeasError: ``strength`` is not in (0, 1], or no step is allowed.
+    """
+    limit = num_train_timesteps if max_timestep is None else max_timestep
+    index = start_timestep_index(num_train_timesteps, strength, timesteps)
+    while index < len(timesteps) - mask_steps and int(timesteps[index]) >= limit:
+        index += 1
+    index = min(index, len(timesteps) - mask_steps)
+    if int(timesteps[index]) >= limit:
+        raise SeasError(
+            f"num_inference_steps is {len(timesteps)}, so that sampling has to start at timestep "
+            f"{int(timesteps[index])}, but this model was fine-tuned on those below {limit}; give more steps."
+        )
+    return index
+
+
 def start_latent(
     scheduler: DPMSolverMultistepScheduler,
     reference_latent: torch.Tensor,

@@ -12,7 +12,7 @@ import torch
 from seas_aug.base.latents import decode_latents, encode_latents
 from seas_aug.masks.features import UNetFeatures, VAEDecoderFeatures
 from seas_aug.masks.predictor import probabilities as mask_probabilities
-from seas_aug.noise.start import official_start_latent, start_latent, start_timestep_index
+from seas_aug.noise.start import first_step, official_start_latent, start_latent
 from seas_aug.prompt.embedding import encode_prompts
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class SamplerSettings:
 
     Attributes:
         against: prompt that the guidance leads away from.
+        max_timestep: fine-tuning saw timesteps below it only; None means all.
     """
 
     num_inference_steps: int
@@ -54,15 +55,19 @@ class SamplerSettings:
     mask_steps: int
     official: bool
     against: str = ""
+    max_timestep: int | None = None
 
     @classmethod
-    def of(cls, sampling: SamplingConfig, prompt: UAPrompt, official: bool) -> SamplerSettings:
+    def of(
+        cls, sampling: SamplingConfig, prompt: UAPrompt, official: bool, max_timestep: int | None = None
+    ) -> SamplerSettings:
         """Return the settings of a run.
 
         Args:
             sampling: steps, guidance, strength.
             prompt: words of the run, for the prompt that the guidance leads away from.
             official: quirks of the authors' code.
+            max_timestep: see the class.
         """
         against = prompt.normal_prompt() if sampling.guidance_from == "normal" else ""
         return cls(
@@ -72,6 +77,7 @@ class SamplerSettings:
             sampling.mask_steps,
             official,
             against,
+            max_timestep,
         )
 
 
@@ -101,7 +107,7 @@ def draw_pairs(
     device, scheduler = pipe.unet.device, pipe.scheduler
     scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
     latents = torch.cat([_start(pipe, request, bank, settings) for request in requests]).to(device)
-    begin = 0 if settings.official else _begin(scheduler, settings)
+    begin = 0 if settings.official else first_index(scheduler, settings)
     scheduler.set_begin_index(begin)
     prompts = [prompt] if prompt == settings.against else [prompt, settings.against]
     context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
@@ -116,10 +122,14 @@ def draw_pairs(
     return latents, total
 
 
-def _begin(scheduler: Any, settings: SamplerSettings) -> int:
-    """Return the step to start from, early enough that the steps that read the mask remain."""
-    index = start_timestep_index(scheduler.config.num_train_timesteps, settings.strength, scheduler.timesteps)
-    return min(index, settings.num_inference_steps - settings.mask_steps)
+def first_index(scheduler: Any, settings: SamplerSettings) -> int:
+    """Return the step to start from on the scheduler's present grid.
+
+    Raises:
+        SeasError: there is none whose noise the model was fine-tuned on.
+    """
+    total = scheduler.config.num_train_timesteps
+    return first_step(total, settings.strength, scheduler.timesteps, settings.mask_steps, settings.max_timestep)
 
 
 def _start(pipe: Any, request: ImageRequest, bank: References, settings: SamplerSettings) -> Tensor:
@@ -132,7 +142,7 @@ def _start(pipe: Any, request: ImageRequest, bank: References, settings: Sampler
         return official_start_latent(
             scaled / float(pipe.vae.config.scaling_factor), noise, config.beta_start, config.beta_end
         )
-    timestep = pipe.scheduler.timesteps[_begin(pipe.scheduler, settings)]
+    timestep = pipe.scheduler.timesteps[first_index(pipe.scheduler, settings)]
     return start_latent(pipe.scheduler, scaled, noise, timestep)
 
 

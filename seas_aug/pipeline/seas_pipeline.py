@@ -16,7 +16,7 @@ from seas_aug.config import SamplingConfig
 from seas_aug.errors import SeasError
 from seas_aug.pipeline.output import PairRecord, SeaSPipelineOutput
 from seas_aug.pipeline.references import References
-from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
+from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs, first_index
 from seas_aug.prompt.ua_prompt import UAPrompt
 
 # For the type checker, whom diffusers' own hints lead astray.
@@ -41,7 +41,7 @@ class SeaSPipeline(_DiffusionPipeline):
         image_size: side of the images in pixels.
         official: start from the unscaled latent on a 1500-step schedule, as the authors' code does.
         base: name of the base that was fine-tuned.
-        max_strength: highest strength whose noise it was fine-tuned on.
+        max_timestep: it was fine-tuned on noise of timesteps below this one only; None means all.
     """
 
     _optional_components: ClassVar[list[str]] = ["mask_predictor"]
@@ -60,7 +60,7 @@ class SeaSPipeline(_DiffusionPipeline):
         image_size: int = 512,
         official: bool = False,
         base: str = "",
-        max_strength: float = 1.0,
+        max_timestep: int | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -77,7 +77,7 @@ class SeaSPipeline(_DiffusionPipeline):
             image_size=image_size,
             official=official,
             base=base,
-            max_strength=max_strength,
+            max_timestep=max_timestep,
         )
         self.references: References | None = None
 
@@ -99,7 +99,8 @@ class SeaSPipeline(_DiffusionPipeline):
     @property
     def sampling(self) -> SamplingConfig:
         """Default sampling settings of the run."""
-        return SamplingConfig(**(self.config.sampling or {}))
+        # Runs of version 0.1 say nothing of it and were made with the empty prompt.
+        return SamplingConfig(**{"guidance_from": "empty", **self.config.sampling} if self.config.sampling else {})
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **kwargs: Any) -> SeaSPipeline:
@@ -188,7 +189,7 @@ class SeaSPipeline(_DiffusionPipeline):
         Raises:
             SeasError: an unknown type, a setting out of range, no mask predictor, or a mask that stays empty.
         """
-        settings = self._settings(strength, guidance_scale, num_inference_steps)
+        settings = self.sampler_settings(strength, guidance_scale, num_inference_steps)
         bank = self._references() if references is None else _as_references(references, self.config.image_size)
         types = (anomaly_type,) if isinstance(anomaly_type, str) else tuple(anomaly_type or ())
         prompt = self.prompt.anomaly_prompt(*types) if types else self.prompt.normal_prompt()
@@ -252,23 +253,37 @@ class SeaSPipeline(_DiffusionPipeline):
             raise SeasError(message)
         return ImageRequest(request.seed, request.noise_seed + _RETRY_STRIDE, request.reference, request.retries + 1)
 
-    def _settings(self, strength: float | None, guidance: float | None, steps: int | None) -> SamplerSettings:
+    def sampler_settings(
+        self,
+        strength: float | None = None,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
+    ) -> SamplerSettings:
+        """Return the settings of one call, checked; None keeps the run's own.
+
+        Raises:
+            SeasError: a setting is out of range, or asks for noise that the model was not fine-tuned on.
+        """
         own = self.sampling
         chosen = SamplingConfig(
-            num_inference_steps=own.num_inference_steps if steps is None else steps,
-            guidance_scale=own.guidance_scale if guidance is None else guidance,
+            num_inference_steps=own.num_inference_steps if num_inference_steps is None else num_inference_steps,
+            guidance_scale=own.guidance_scale if guidance_scale is None else guidance_scale,
             strength=own.strength if strength is None else strength,
             guidance_from=own.guidance_from,
             mask_steps=own.mask_steps,
         )
-        if chosen.strength > self.config.max_strength:
+        limit, official = self.config.max_timestep, self.config.official
+        if limit is not None and chosen.strength * self.scheduler.config.num_train_timesteps > limit:
             message = (
-                f"strength is {chosen.strength}, but this model was fine-tuned on the noise of strengths up to "
-                f"{self.config.max_strength} only; give no more, or fine-tune with "
-                f"--sampling.strength {chosen.strength}."
+                f"strength is {chosen.strength}, but this model was fine-tuned on noise of timesteps below {limit} "
+                f"only; give at most {own.strength}, or fine-tune with --sampling.strength {chosen.strength}."
             )
             raise SeasError(message)
-        return SamplerSettings.of(chosen, self.prompt, self.config.official)
+        settings = SamplerSettings.of(chosen, self.prompt, official, limit)
+        if not official:
+            self.scheduler.set_timesteps(chosen.num_inference_steps, device="cpu")
+            first_index(self.scheduler, settings)
+        return settings
 
     def _references(self) -> References:
         if self.references is None or not len(self.references):

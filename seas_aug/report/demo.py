@@ -47,7 +47,7 @@ class DemoSettings:
     generator_steps: int = 600
     mask_steps: int = 150
     pairs_per_type: int = 20
-    inference_steps: int = 15
+    inference_steps: int = 20
     detector: DetectorSettings = field(default_factory=DetectorSettings)
 
 

@@ -14,9 +14,12 @@ from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.diffusion import LatentPool
 from seas_aug.base.pretrain.masks import MaskPretraining, MaskScenes
 from seas_aug.config import MaskConfig
+from seas_aug.errors import SeasError
 from seas_aug.finetune.mask_module import MaskModule
+from seas_aug.finetune.run import finetune
 from seas_aug.masks.predictor import MaskPredictor
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from tests.finetune.recording import recorded
 from tests.tiny_base import tiny_config
 
 
@@ -55,20 +58,45 @@ def test_training_step_reaches_the_predictor_only(pool, base_folder):
     assert not any(name.startswith("models") for name in module.state_dict())
 
 
-@pytest.mark.parametrize("from_base", [True, False])
-def test_fine_tuning_goes_on_from_the_base(category_folder, base_folder, run_folder, tmp_path, from_base):
-    """A base with a predictor is loaded with it, the generator carries it, and stage 2 starts from its weights."""
+@pytest.fixture
+def base_with_masks(base_folder, tmp_path):
     folder = tmp_path / "base"
     shutil.copytree(base_folder, folder)
     models = load_base(str(folder))
     assert models.mask_predictor is None
-    config = tiny_config(category_folder, tmp_path / "run", folder)
-    config = dataclasses.replace(config, masks=dataclasses.replace(config.masks, from_base=from_base))
-    MaskPredictor.for_models(models.unet, models.vae, config.masks).save_pretrained(folder / "mask_predictor")
+    torch.manual_seed(5)
+    settings = MaskConfig(attention_blocks=1)
+    MaskPredictor.for_models(models.unet, models.vae, settings).save_pretrained(folder / "mask_predictor")
     index = json.loads((folder / "model_index.json").read_text())
     index["mask_predictor"] = ["seas_aug.masks.predictor", "MaskPredictor"]
     (folder / "model_index.json").write_text(json.dumps(index))
-    pretrained = load_base(str(folder)).mask_predictor
+    return folder
+
+
+def test_the_generator_carries_the_mask_predictor_of_its_base(category_folder, base_with_masks, tmp_path):
+    """From the base through stage 1, a stop, and into stage 2."""
+    config = tiny_config(category_folder, tmp_path / "run", base_with_masks)
+    config = dataclasses.replace(config, generator=dataclasses.replace(config.generator, limit_timesteps=True))
+    with recorded(("masks", 0)), pytest.raises((SystemExit, KeyboardInterrupt)):
+        finetune(config)
+    expected = load_base(str(base_with_masks)).mask_predictor.state_dict()
+    generator = SeaSPipeline.from_pretrained(config.output / "generator")
+    carried = generator.mask_predictor.state_dict()
+    assert all(torch.equal(weight, carried[name]) for name, weight in expected.items())
+    start = MaskModule(generator, config).predictor.state_dict()
+    assert all(torch.equal(weight, start[name]) for name, weight in expected.items())
+    finished = SeaSPipeline.from_pretrained(finetune(config))
+    assert not all(torch.equal(weight, finished.mask_predictor.state_dict()[name]) for name, weight in expected.items())
+    assert finished.config.max_timestep == 925  # strength 0.8 and half a step of 4
+    with pytest.raises(SeasError, match=r"strength is 0\.95"):
+        finished("crack", strength=0.95)
+
+
+@pytest.mark.parametrize("from_base", [True, False])
+def test_fine_tuning_goes_on_from_the_base(category_folder, base_with_masks, run_folder, tmp_path, from_base):
+    config = tiny_config(category_folder, tmp_path / "run", base_with_masks)
+    config = dataclasses.replace(config, masks=dataclasses.replace(config.masks, from_base=from_base))
+    pretrained = load_base(str(base_with_masks)).mask_predictor
     pipe = SeaSPipeline.from_pretrained(run_folder)
     pipe.mask_predictor = pretrained
     module = MaskModule(pipe, config)

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import torch
 
+from seas_aug.errors import SeasError
+
 
 class FakePipeline:
     anomaly_types = ("crack", "hole")
@@ -13,6 +15,10 @@ class FakePipeline:
     def __init__(self, empty_masks=False):
         self.calls = []
         self._empty = empty_masks
+
+    def sampler_settings(self, strength, guidance_scale, num_inference_steps):
+        if strength is not None and strength > 0.9:
+            raise SeasError("strength is too high for this model.")
 
     def __call__(self, anomaly_type, *, num_images, seeds, reference_indices, batch_size, **sampling):
         assert num_images == len(seeds) == len(reference_indices) == batch_size

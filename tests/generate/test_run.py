@@ -29,6 +29,13 @@ def _generate(run, output, **options):
     return generate(run, output, **{"num_images": 3, "pipeline": FakePipeline(), "batch_size": 2, **options})
 
 
+def test_refused_settings_leave_no_folder(run, tmp_path):
+    with pytest.raises(SeasError, match="strength is too high"):
+        _generate(run, tmp_path / "out", strength=0.95)
+    assert not (tmp_path / "out").exists()
+    assert _generate(run, tmp_path / "out", strength=0.5).made == 6
+
+
 def test_layout_and_manifest(run, tmp_path):
     output = tmp_path / "out"
     result = _generate(run, output, anomaly_types=[["crack"], ["hole", "crack"]], normal=True, strength=0.5)

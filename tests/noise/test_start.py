@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from seas_aug.errors import SeasError
 from seas_aug.noise import official_start_latent, start_latent, start_timestep_index
+from seas_aug.noise.start import first_step
 from tests.tiny_models import tiny_scheduler
 
 
@@ -72,3 +73,22 @@ def test_official_differs_from_the_matched_start():
     matched = start_latent(tiny_scheduler(), 0.18215 * latent, noise, 999)
     official = official_start_latent(latent, noise, 0.00085, 0.012)
     assert (matched - official).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("steps", [20, 10, 8, 7])
+@pytest.mark.parametrize("strength", [0.65, 0.3, 0.05])
+def test_first_step_is_one_that_was_trained_on_and_leaves_those_of_the_mask(strength, steps):
+    """Trained below 675 (strength 0.65 at 20 steps); at 10 steps the nearest one, 699, would be too noisy."""
+    timesteps = [round(999 - 999 * index / steps) for index in range(steps)]
+    index = first_step(1000, strength, timesteps, 2, 675)
+    assert timesteps[index] < 675
+    assert index <= steps - 2
+    allowed = [i for i in range(steps - 1) if timesteps[i] < 675]
+    nearest = min(allowed, key=lambda i: (abs(timesteps[i] - (strength * 1000 - 1)), i))
+    assert index == nearest
+
+
+def test_too_few_steps_for_what_was_trained_on():
+    with pytest.raises(SeasError, match=r"has to start at timestep 999, but .* below 675; give more steps"):
+        first_step(1000, 0.65, [999, 500], 2, 675)
+    assert first_step(1000, 0.65, [999, 500], 2) == 0

@@ -217,12 +217,24 @@ def test_mistakes(pipe, arguments, message):
     assert "\n" not in str(error.value)
 
 
-def test_strength_beyond_what_was_fine_tuned_on(pipe):
-    pipe.register_to_config(max_strength=0.5)
+def test_noise_beyond_what_was_fine_tuned_on(pipe):
+    pipe.register_to_config(max_timestep=550)
     assert pipe(None, strength=0.5).images.shape[0] == 1
-    with pytest.raises(SeasError, match=r"strength is 0.6, but .* up to 0.5 only; .* --sampling.strength 0.6"):
+    with pytest.raises(SeasError, match=r"strength is 0.6, but .* below 550 only; .* --sampling.strength 0.6"):
         pipe(None, strength=0.6)
-    pipe.register_to_config(max_strength=1.0)
+    with pytest.raises(SeasError, match="num_inference_steps is 2, so that sampling has to start at timestep 999"):
+        pipe(None, strength=0.5, num_inference_steps=2)
+    pipe.register_to_config(max_timestep=None)
+
+
+def test_runs_before_guidance_from_keep_their_guidance(pipe):
+    saved = pipe.config.sampling
+    pipe.register_to_config(sampling={key: value for key, value in saved.items() if key != "guidance_from"})
+    assert pipe.sampling.guidance_from == "empty"
+    assert pipe.sampler_settings().against == ""
+    pipe.register_to_config(sampling=saved)
+    assert pipe.sampling.guidance_from == "normal"
+    assert pipe.sampler_settings().against == pipe.prompt.normal_prompt()
 
 
 def test_defects_need_a_mask_predictor_and_references(pipe):

@@ -32,7 +32,7 @@ def export_base(
     module = DiffusionModule.load_from_checkpoint(diffusion, map_location="cpu", weights_only=True)
     vae = load_autoencoder(autoencoder).cpu()
     scaling = float(module.hparams["scaling_factor"])
-    vae.register_to_config(scaling_factor=scaling)  # type: ignore[operator]
+    vae.register_to_config(scaling_factor=scaling, _name_or_path="embedded")  # type: ignore[operator]
     # All is read before anything is deleted: a source may lie in the output folder.
     predictor = None if masks is None else load_mask_predictor(masks)
     if output.exists():

@@ -15,7 +15,7 @@ from torchmetrics.classification import BinaryJaccardIndex
 from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.diffusion import LatentPool
 from seas_aug.base.pretrain.schedule import adamw_with_cosine
-from seas_aug.config import MaskConfig
+from seas_aug.config import MaskConfig, SamplingConfig
 from seas_aug.masks.predictor import MaskPredictor, probabilities
 from seas_aug.masks.training import mask_losses, read_features
 from seas_aug.prompt.embedding import encode_prompts
@@ -72,7 +72,7 @@ class MaskPretraining(lightning.LightningModule):
         for part in (models.unet, models.vae, models.text_encoder):
             part.requires_grad_(False).eval()
         self.models = models  # a plain object: frozen parts need no checkpoint
-        self.iou = BinaryJaccardIndex()
+        self.iou = BinaryJaccardIndex(threshold=SamplingConfig().mask_threshold)
 
     def on_fit_start(self) -> None:
         """Move the frozen base to the training device."""

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper preset against the specification; the defaults may differ, each for a reason that config.py gives."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from seas_aug.config import FineTuneConfig, SamplingConfig, paper_preset
+from seas_aug.errors import SeasError
+
+
+def test_paper_preset_is_the_published_method():
+    """SeaS specification: sections 1 (rates, batch, no clipping or averaging), 3 (losses), 4.5, 5 and 6."""
+    config = paper_preset()
+    generator = dataclasses.asdict(config.generator)
+    assert generator == {
+        "steps_per_type": 800,
+        "max_steps": None,
+        "batch_size": 2,
+        "accumulate": 2,
+        "unet_lr": 4e-6,
+        "embedding_lr": 4e-5,
+        "lr_schedule": "constant",
+        "da_weight": 1.0,
+        "na_weight": 1.0,
+        "prompt_dropout": 0.0,
+        "low_noise_share": 0.0,
+        "defect_weight": 0.0,
+        "limit_timesteps": False,
+        "weight_decay": 0.01,
+        "ema_decay": 0.0,
+        "gradient_clip": 0.0,
+    }
+    masks = config.masks
+    assert (masks.steps_per_type, masks.batch_size, masks.accumulate, masks.lr) == (800, 2, 2, 5e-4)
+    assert (masks.lr_schedule, masks.from_base, masks.gradient_clip, masks.attention_blocks) == (
+        "constant",
+        False,
+        0,
+        4,
+    )
+    assert masks.max_timestep == 200  # the specification's recommendation; the authors train on all 1000
+    sampling = config.sampling
+    assert (sampling.num_inference_steps, sampling.guidance_scale, sampling.guidance_from) == (25, 8.0, "empty")
+    assert (sampling.strength, sampling.mask_threshold, sampling.mask_steps) == (1.0, 0.2, 3)
+    assert (config.prompt.normal_tokens, config.prompt.anomaly_tokens) == (1, 4)
+    assert (config.attention.resolutions, config.attention.include_up_blocks) == ((32, 16), False)
+    assert (config.data.image_size, config.data.resize, config.data.num_normals) == (512, "crop", 60)
+    assert (config.data.rotate, config.data.flip, config.official) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    "values", [{"strength": 0}, {"strength": 1.1}, {"mask_steps": 0}, {"guidance_from": "nothing"}]
+)
+def test_sampling_out_of_range(values):
+    with pytest.raises(SeasError, match="sampling"):
+        SamplingConfig(**values)
+
+
+def test_settings_cannot_be_changed_by_accident():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        FineTuneConfig().seed = 3
