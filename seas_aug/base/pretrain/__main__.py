@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pretrain the embedded base: ``python -m seas_aug.base.pretrain {autoencoder,diffusion,export_base,masks} --help``.
 
-The stages run one after the other, each in minutes on a GPU or an hour on two cores, and each continues where it was
+The stages run one after the other, each for about an hour on one CPU core, and each continues where it was
 stopped. They read nothing but the renderer.
 """
 
@@ -116,7 +116,7 @@ def diffusion(
     """Stage 2: text encoder and U-Net, on cached latents of rendered scenes with their prompts.
 
     Args:
-        autoencoder: checkpoint of stage 1, or a base whose autoencoder is kept, such as ``embedded-v1``.
+        autoencoder: checkpoint of stage 1, or a base whose autoencoder is kept, such as ``embedded``.
         output: folder for checkpoints, previews and the log.
         steps: optimiser updates.
         batch_size: latents per update.

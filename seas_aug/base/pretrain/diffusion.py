@@ -39,7 +39,7 @@ from seas_aug.prompt.ua_prompt import token_positions
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Up to here a rendered defect can still be seen in the noisy latents.
+# Well above it, noise outweighs the latents (alpha bar is 0.5 near timestep 360), and attention has nothing to find.
 _VISIBLE_TIMESTEP = 400
 
 
@@ -86,7 +86,7 @@ def load_autoencoder(source: Path | str) -> Any:
     """Return an autoencoder in evaluation mode.
 
     Args:
-        source: checkpoint of stage 1 (``.ckpt``), or a base such as ``embedded-v1`` whose autoencoder is kept.
+        source: checkpoint of stage 1 (``.ckpt``), or a base such as ``embedded`` whose autoencoder is kept.
     """
     if str(source).endswith(".ckpt"):
         vae = AutoencoderModule.load_from_checkpoint(source, map_location="cpu", weights_only=True).vae

@@ -20,7 +20,7 @@ def export_base(
     """Stage 3: write ``unet``, ``vae``, ``text_encoder``, ``tokenizer``, ``scheduler`` and their hashes.
 
     Args:
-        autoencoder: checkpoint of stage 1, or the base that stage 2 kept it from, such as ``embedded-v1``.
+        autoencoder: checkpoint of stage 1, or the base that stage 2 kept it from, such as ``embedded``.
         diffusion: checkpoint of stage 2.
         masks: checkpoint of stage 4, once there is one.
         output: folder of the weights in the package.
