@@ -3,7 +3,8 @@
 
 Command::
 
-    python -m benchmarks.pairs --generated DIR [--run RUN] [--output results.json] [--contact_sheet sheet.png]
+    python -m benchmarks.pairs --generated DIR [--run RUN] [--output results.json] \
+        [--contact_sheet sheet.png] [--generated_only]
 
 Every mask on the disk is opened; the exit code is 1 if one of them is empty.
 """
@@ -56,7 +57,12 @@ def count_pairs(entries: Sequence[PoolEntry]) -> dict[str, dict[str, float]]:
 
 
 def draw_pairs_sheet(
-    path: Path, entries: Sequence[PoolEntry], split: FewShotSplit | None, columns: int = 6, tile: int = 96
+    path: Path,
+    entries: Sequence[PoolEntry],
+    split: FewShotSplit | None,
+    columns: int = 6,
+    tile: int = 96,
+    references: bool = True,
 ) -> None:
     """Draw a row per type: real few-shot images with masks, and generated triples.
 
@@ -66,25 +72,22 @@ def draw_pairs_sheet(
         split: of the run; None leaves out the real images.
         columns: pictures of each kind per type.
         tile: side of each picture in pixels.
+        references: also draw the real normal images that the pairs started from.
     """
     rows = []
     for name in sorted({entry.anomaly_type for entry in entries}):
         triples = spread([entry for entry in entries if entry.anomaly_type == name], columns)
-        generated = Cell(
-            (
-                tuple(picture_of(entry.image, tile) for entry in triples),
-                # not mask_picture, which refuses an empty mask: here it has to be seen
-                tuple(_black_and_white(entry.mask, tile) for entry in triples),
-                tuple(picture_of(entry.reference, tile) for entry in triples),
-            ),
-            ("image", "mask", "reference"),
-        )
-        cells = [generated]
+        # not mask_picture, which refuses an empty mask: here it has to be seen
+        masks = tuple(_black_and_white(entry.mask, tile) for entry in triples)
+        lines = [tuple(picture_of(entry.image, tile) for entry in triples), masks]
+        if references:
+            lines.append(tuple(picture_of(entry.reference, tile) for entry in triples))
+        cells = [Cell(tuple(lines), ("image", "mask", "reference")[: len(lines)])]
         if split is not None:
             real = spread(split.few_shot.get(name, ()), columns)
             images = tuple(picture_of(sample.image, tile) for sample in real)
-            masks = tuple(mask_picture(sample.mask, tile) for sample in real)
-            cells.insert(0, Cell((images, masks), ("image", "mask")))
+            real_masks = tuple(mask_picture(sample.mask, tile) for sample in real)
+            cells.insert(0, Cell((images, real_masks), ("image", "mask")))
         rows.append(Row(name, tuple(cells)))
     titles = ["generated"]
     if split is not None:
@@ -111,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, help="Run folder whose split.json names the real few-shot images.")
     parser.add_argument("--output", type=Path, help="JSON to write.")
     parser.add_argument("--contact_sheet", type=Path, help="PNG to draw.")
+    parser.add_argument("--generated_only", action="store_true", help="No real images on the sheet, to publish it.")
     parser.add_argument("--columns", type=int, default=6, help="Pictures of each kind per type on the sheet.")
     parser.add_argument("--tile", type=int, default=96, help="Side of each picture on the sheet, in pixels.")
     options = parser.parse_args(argv)
@@ -119,8 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         counts = count_pairs(entries)
         empty = sum(int(count["empty_masks"]) for count in counts.values())
         if options.contact_sheet is not None:
-            split = load_split(options.run / "split.json").split if options.run else None
-            draw_pairs_sheet(options.contact_sheet, entries, split, options.columns, options.tile)
+            real = options.run is not None and not options.generated_only
+            split = load_split(options.run / "split.json").split if real else None
+            draw_pairs_sheet(
+                options.contact_sheet, entries, split, options.columns, options.tile, not options.generated_only
+            )
         if options.output is not None:
             content = {
                 "types": counts,

@@ -26,6 +26,9 @@ def test_an_empty_mask_is_counted(demo: Path, tmp_path: Path, capsys: pytest.Cap
     shutil.copytree(demo / "generated", generated)
     cv2.imwrite(str(generated / "ground_truth" / "hole" / "001_mask.png"), np.zeros((128, 128), np.uint8))
     assert main([f"--generated={generated}", f"--contact_sheet={tmp_path / 's.png'}"]) == 1
+    assert main([f"--generated={generated}", f"--contact_sheet={tmp_path / 'o.png'}", "--generated_only"]) == 1
+    whole, own = (cv2.imread(str(tmp_path / name)) for name in ("s.png", "o.png"))
+    assert own.shape[0] < whole.shape[0]  # the references' line is not there
     lines = {line.split()[0]: line.split()[1:3] for line in capsys.readouterr().out.splitlines()}
     assert lines["hole"] == ["2", "1"]
     assert lines["all"] == ["6", "1"]
