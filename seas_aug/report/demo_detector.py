@@ -48,7 +48,10 @@ class DetectorSettings:
 
 
 class NarrowDraem(Draem):
-    """DRAEM with fewer channels and a higher learning rate; everything else is anomalib's.
+    """DRAEM with fewer channels, a higher learning rate and a focal loss that sees the background; else anomalib's.
+
+    Anomalib 2.7 asks kornia for ``FocalLoss(alpha=1)``. Kornia 0.9 weights class 0, the background, by ``1 - alpha``,
+    that is not at all, so that nothing keeps the detector from calling every pixel anomalous.
 
     Args:
         width: channels of the first layer of both sub-networks.
@@ -66,6 +69,8 @@ class NarrowDraem(Draem):
             visualizer=False,
         )
         self.lr = lr
+        loss: Any = self.loss
+        loss.focal_loss.alpha = None  # every class counts
         self.model.reconstructive_subnetwork = ReconstructiveSubNetwork(base_width=width)
         self.model.discriminative_subnetwork = DiscriminativeSubNetwork(6, 2, base_width=width)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
