@@ -97,6 +97,8 @@ def test_continues_from_a_base_with_the_same_words_only(tmp_path):
     module.continue_from(base)
     for name, weight in module.unet.state_dict().items():
         assert torch.equal(weight, base.unet.state_dict()[name])
+    for name, weight in module.text_encoder.state_dict().items():
+        assert torch.equal(weight, base.text_encoder.state_dict()[name])
     base.tokenizer.add_tokens(["another"])
     with pytest.raises(SeasError, match="other words than the renderer"):
         module.continue_from(base)

@@ -186,6 +186,19 @@ def test_prompt_dropout_concerns_normal_images_only(category_folder, base_folder
     assert texts == [[*anomalies, "a <ob1>", "a <ob1>"], [*anomalies, "", ""]]
 
 
+def test_total_is_the_weighted_sum(category_folder, base_folder):
+    module = make_generator_module(category_folder, base_folder)
+    settings = dataclasses.replace(module.config.generator, na_weight=2.0, da_weight=3.0, defect_weight=5.0)
+    module.config = dataclasses.replace(module.config, generator=settings)
+    parts = {}
+    module.log_dict = lambda values, **_: parts.update(values)
+    with torch.no_grad():
+        total = module.training_step(make_batch(), 0)
+    expected = parts["loss_sd"] + 2 * parts["loss_na"] + 3 * parts["loss_da"] + 5 * parts["loss_defect"]
+    torch.testing.assert_close(total, expected)
+    assert 0 < parts["loss_defect"] < parts["loss_sd"]
+
+
 def test_latent_cache_encodes_once_and_draws_each_time(monkeypatch):
     vae = tiny_vae()
     calls = []
