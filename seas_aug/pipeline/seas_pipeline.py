@@ -169,7 +169,7 @@ class SeaSPipeline(_DiffusionPipeline):
         """Draw images.
 
         Image ``i`` depends on its seed and its reference only: not on the batch size, nor on the other images (on a CPU
-        to the last bit, on a GPU up to its rounding).
+        to the last bit for the same number of threads, on a GPU up to its rounding).
 
         Args:
             anomaly_type: one type; several types to recombine their tokens (an unseen anomaly); None for normal images.
