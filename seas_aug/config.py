@@ -192,8 +192,7 @@ class SamplingConfig:
         strength: share of the noise that the reference normal starts with; 1 starts from almost pure noise as the
             paper does, lower values keep more of the reference outside the defect.
         mask_threshold: probability above which a pixel belongs to the defect (paper: 0.2, which makes up for masks that
-            the authors' code shrinks by an integer cast; 0.3 had the best IoU on rendered scenes that the embedded
-            base's mask predictor was not trained on).
+            the authors' code shrinks by an integer cast, which the code here does not).
         mask_steps: the mask is the mean over this many last steps (paper: 3; at 20 steps the last two lie at the
             timesteps 100 and 50, where thin defects can be seen in small latents).
         max_retries: a pair whose mask came out empty is drawn again with the next seed of its own sequence.

@@ -14,7 +14,7 @@ def defect_noise_loss(prediction: torch.Tensor, target: torch.Tensor, mask: torc
     Added with weight k to :func:`~seas_aug.losses.noise_loss`, it makes an element of a defect count 1 + k times. Not
     part of the paper: Stable Diffusion has thousands of updates to learn a crack that covers a hundredth of the image,
     a small base has few. It has to stay small: the weight also raises the odds that the model sees a defect where noise
-    leaves that open. In a trial on magnetic tiles, every defect weighted as a whole image drew defects all over.
+    leaves that open.
 
     Args:
         prediction: the U-Net's output ``[B, C, h, w]``, any float dtype.
