@@ -17,6 +17,7 @@ from seas_aug.errors import SeasError
 Resize = Literal["squash", "crop"]
 LrSchedule = Literal["cosine", "constant"]
 GuidanceFrom = Literal["normal", "empty"]
+MaskLoss = Literal["cross_entropy_dice", "focal"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -145,20 +146,57 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True)
+class VariationConfig:
+    """How the images of mask training are varied, so that a few dozen are not learnt by heart (paper: only turned).
+
+    Args:
+        paste_share: share of the anomaly images whose defect is copied onto another, normal image.
+        zoom_share: share of the images of which a random part is enlarged to the full size.
+        smallest_zoom: least height and width of that part, each a share of the whole.
+        light: change gamma, brightness, contrast and shading. Defects differ from their surroundings under any lamp.
+    """
+
+    paste_share: float = 0.5
+    zoom_share: float = 0.6
+    smallest_zoom: float = 0.7
+    light: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("paste_share", "zoom_share"):
+            value = getattr(self, name)
+            _check(0 <= value <= 1, f"masks.variation.{name} is {value}; give a number from 0 to 1.")
+        _check(
+            0 < self.smallest_zoom <= 1,
+            f"masks.variation.smallest_zoom is {self.smallest_zoom}; give a number above 0 and up to 1.",
+        )
+
+    @property
+    def varies(self) -> bool:
+        """Whether anything is varied at all."""
+        return self.light or max(self.paste_share, self.zoom_share) > 0
+
+
+@dataclass(frozen=True)
 class MaskConfig:
     """Stage 2: train Refined Mask Prediction (RMP) on the frozen generator.
 
     Args:
         steps_per_type: updates per anomaly type (paper: 800).
         max_steps: total updates; None takes ``steps_per_type x number of types``.
-        batch_size: anomaly images per update, with as many normal ones beside them.
+        batch_size: anomaly images per update.
+        normal_batch_size: at most so many normal images beside them; None takes ``batch_size`` (paper). Few, because
+            most of every anomaly image is normal too.
         accumulate: gradient accumulation.
         lr: learning rate (paper: 5e-4; higher here because a CPU affords few updates).
         lr_schedule: as in the generator (paper: ``constant``).
         max_timestep: noise is drawn up to this timestep, because masks are only read at the end of sampling (200 is
             recommended for Stable Diffusion; the authors' code trains on all 1000). Lower here: the small latents of
             the embedded base show a thin defect only at little noise.
-        channels: width of the mask branch; None takes 192 as in the paper, limited by the U-Net's own width.
+        channels: width of the mask branch; None takes 192 as in the paper, limited by the U-Net's own width. Few are
+            enough beside a detail branch, and cost little at full resolution.
+        detail_channels: width of the detail branch, which finds in the VAE decoder's features what the small latents of
+            the embedded base do not show; 0 leaves it out (paper).
+        loss: ``cross_entropy_dice`` counts a defect of ten pixels like one of a thousand; ``focal`` is the paper's.
         from_base: go on from the mask predictor that the base brings along, if it has one of this size. The embedded
             base's has seen thousands of rendered defects (paper: starts from nothing).
         attention_blocks: transformer blocks of the coarse branch (paper: 4; 2 halve the cost on a CPU).
@@ -168,16 +206,20 @@ class MaskConfig:
 
     steps_per_type: int = 160
     max_steps: int | None = None
-    batch_size: int = 4
+    batch_size: int = 6
+    normal_batch_size: int | None = 2
     accumulate: int = 1
     lr: float = 1e-3
     lr_schedule: LrSchedule = "cosine"
     max_timestep: int = 110
-    channels: int | None = None
+    channels: int | None = 24
+    detail_channels: int = 16
     attention_blocks: int = 2
+    loss: MaskLoss = "cross_entropy_dice"
     from_base: bool = True
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
+    variation: VariationConfig = field(default_factory=VariationConfig)
 
 
 @dataclass(frozen=True)
@@ -285,10 +327,15 @@ def paper_preset() -> FineTuneConfig:
             accumulate=2,
             lr=5e-4,
             lr_schedule="constant",
+            normal_batch_size=None,
             max_timestep=200,
+            channels=None,
+            detail_channels=0,
             attention_blocks=4,
+            loss="focal",
             from_base=False,
             gradient_clip=0.0,
+            variation=VariationConfig(paste_share=0.0, zoom_share=0.0, light=False),
         ),
         attention=AttentionConfig(include_up_blocks=False),
         sampling=SamplingConfig(

@@ -10,9 +10,10 @@ from typing import Any
 import lightning
 from torch.utils.data import DataLoader
 
-from seas_aug.config import DataConfig
+from seas_aug.config import DataConfig, VariationConfig
 from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.mixed_dataset import MixedDataset
+from seas_aug.data.varied_dataset import VariedDataset
 from seas_aug.errors import SeasError
 
 
@@ -21,7 +22,8 @@ class FewShotDataModule(lightning.LightningDataModule):
 
     A batch has ``anomaly_image`` float [B, 3, H, W] in [-1, 1], ``mask`` float [B, 1, H, W] of 0 and 1,
     ``anomaly_type`` list of B names, ``normal_image`` float [B, 3, H, W] in [-1, 1], and int64 [B] tensors
-    ``anomaly_index``, ``normal_index``, ``anomaly_augmentation`` and ``normal_augmentation`` (codes 0 to 7).
+    ``anomaly_index``, ``normal_index``, ``anomaly_augmentation`` and ``normal_augmentation`` (codes 0 to 7); varied
+    images have none of these four.
 
     Args:
         split: its few-shot samples are the anomalies.
@@ -32,6 +34,7 @@ class FewShotDataModule(lightning.LightningDataModule):
         seed: base seed of the sequence.
         num_steps: batches of the whole training (updates x accumulation).
         start_step: batches already done; the first batch given is number ``start_step`` of the sequence.
+        variation: how the images are varied beyond turning; None means not.
 
     Raises:
         SeasError: ``config.num_normals`` is less than 1.
@@ -47,19 +50,24 @@ class FewShotDataModule(lightning.LightningDataModule):
         seed: int,
         num_steps: int,
         start_step: int = 0,
+        variation: VariationConfig | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = config.num_workers
-        self.dataset = MixedDataset(
+        start = start_step * batch_size
+        mixed = MixedDataset(
             split,
             choose_normals(normals, config.num_normals),
             config,
             image_size,
             num_items=max(0, num_steps - start_step) * batch_size,
             seed=seed,
-            start_item=start_step * batch_size,
+            start_item=start,
         )
+        self.dataset: MixedDataset | VariedDataset = mixed
+        if variation is not None and variation.varies:
+            self.dataset = VariedDataset(mixed, variation, seed, start)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return the batches in the order of the sequence (the dataset itself is shuffled)."""

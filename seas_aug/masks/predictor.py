@@ -15,6 +15,7 @@ from torch import nn
 from seas_aug.config import MaskConfig
 from seas_aug.errors import SeasError
 from seas_aug.masks.coarse import CoarseBranch
+from seas_aug.masks.detail import DetailBranch
 from seas_aug.masks.features import unet_channels, vae_channels
 from seas_aug.masks.layers import norm_layer, upsample
 from seas_aug.masks.refinement import MaskRefinement
@@ -80,10 +81,11 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         vae_channels: channels of the VAE decoder features; one refinement for each.
         width: channels of the branch, a multiple of 8 (paper: 192).
         attention_blocks: self-attention blocks of the coarse branch (paper: 4).
+        detail_channels: width of the detail branch; 0 leaves it out (paper).
         official: batch normalisation with batch statistics, as in the authors' code.
 
     Raises:
-        SeasError: ``width`` or ``attention_blocks`` is out of range.
+        SeasError: ``width``, ``attention_blocks`` or ``detail_channels`` is out of range.
     """
 
     @register_to_config
@@ -95,14 +97,20 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         width: int = _PAPER_WIDTH,
         attention_blocks: int = 4,
         official: bool = False,
+        detail_channels: int = 0,
     ) -> None:
         super().__init__()
         if width < 8 or width % 8:
             raise SeasError(f"masks.channels is {width}; give a multiple of 8, or leave it out.")
         if attention_blocks < 1:
             raise SeasError(f"masks.attention_blocks is {attention_blocks}; give at least 1.")
+        if detail_channels < 0 or detail_channels % 8:
+            raise SeasError(f"masks.detail_channels is {detail_channels}; give a multiple of 8, or 0 for none.")
         self.coarse_branch = CoarseBranch(low_channels, mid_channels, width, attention_blocks)
         self.refinements = nn.ModuleList(MaskRefinement(width, channels, official) for channels in vae_channels)
+        self.detail: DetailBranch | None = None
+        if detail_channels:
+            self.detail = DetailBranch(vae_channels[-1], width, len(vae_channels), detail_channels, official)
         classify = nn.Conv2d(width, 2, 3, padding=1)
         # Focal loss learns slowly that almost everything is normal; start there (Lin et al. 2017, section 4.1).
         classify.bias = nn.Parameter(torch.tensor([_PRIOR_LOGIT / 2, -_PRIOR_LOGIT / 2]))
@@ -117,7 +125,7 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             unet: the generator's U-Net.
             vae: the generator's VAE.
-            config: ``channels`` and ``attention_blocks`` are used.
+            config: ``channels``, ``attention_blocks`` and ``detail_channels`` are used.
             official: see the class.
 
         Raises:
@@ -125,11 +133,14 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         low, mid = unet_channels(unet)
         width = default_width(unet.config["block_out_channels"][0]) if config.channels is None else config.channels
-        return cls(low, mid, vae_channels(vae), width, config.attention_blocks, official)
+        return cls(low, mid, vae_channels(vae), width, config.attention_blocks, official, config.detail_channels)
 
     def same_architecture(self, other: MaskPredictor) -> bool:
         """Return whether the weights of one fit the other."""
-        names = ("low_channels", "mid_channels", "vae_channels", "width", "attention_blocks", "official")
+        names = (
+            *("low_channels", "mid_channels", "vae_channels"),
+            *("width", "attention_blocks", "detail_channels", "official"),
+        )
         return all(_plain(self.config[name]) == _plain(other.config[name]) for name in names)
 
     def forward(
@@ -141,7 +152,8 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
             unet_features: ``UNetFeatures.features``: low [B, C_low, s/2, s/2] and mid [B, C_mid, s, s], float.
             vae_features: ``VAEDecoderFeatures.features``, one per refinement. None, for normal images: the coarse
                 features are enlarged to image resolution without refinement and go straight to the head, so that
-                normals teach coarse branch and head only (Normal Information Alignment, NIA).
+                normals teach coarse branch and head only (Normal Information Alignment, NIA). With a detail branch
+                normals need theirs too, or it would never see that most lines are no cracks.
 
         Returns:
             Logits in the predictor's own dtype, float32 unless it was cast.
@@ -167,4 +179,6 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 refined = coarse
                 for refinement, fine in zip(self.refinements, vae_features, strict=True):
                     refined = refinement(refined, fine.to(self.dtype))
+                if self.detail is not None:
+                    refined = refined + self.detail(vae_features[-1].to(self.dtype), coarse)
             return MaskLogits(refined=self.head(refined).to(self.dtype), coarse=self.head(coarse).to(self.dtype))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from seas_aug.base.latents import decode_latents
+from seas_aug.config import MaskLoss
+from seas_aug.losses.dice import cross_entropy_dice_loss
 from seas_aug.losses.focal import focal_loss
 from seas_aug.losses.mask_size import shrink_mask
 from seas_aug.masks.features import UNetFeatures, VAEDecoderFeatures
@@ -16,9 +18,9 @@ from seas_aug.masks.features import UNetFeatures, VAEDecoderFeatures
 
 @torch.no_grad()
 def read_features(
-    unet: Any, vae: Any, noisy: Tensor, timesteps: Tensor, context: Tensor, anomalies: int
+    unet: Any, vae: Any, noisy: Tensor, timesteps: Tensor, context: Tensor, decoded: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return U-Net features of all images, and decoder features of the anomaly images, at the same noise.
+    """Return U-Net features of all images, and decoder features of the first of them, at the same noise.
 
     Args:
         unet: frozen generator.
@@ -26,37 +28,45 @@ def read_features(
         noisy: noisy scaled latents ``[A + N, C, h, w]``, the anomaly images first.
         timesteps: int64 ``[A + N]``.
         context: prompt embeddings ``[A + N, L, D]``.
-        anomalies: A.
+        decoded: of how many images: A, or A + N for a predictor with a detail branch.
     """
     with UNetFeatures(unet) as unet_hook:
         unet(noisy, timesteps, context)
     with VAEDecoderFeatures(vae) as vae_hook:
-        decode_latents(vae, noisy[:anomalies])
+        decode_latents(vae, noisy[:decoded])
     return unet_hook.features, vae_hook.features
 
 
 def mask_losses(
-    predictor: Any, unet_features: list[Tensor], vae_features: list[Tensor], mask: Tensor
+    predictor: Any,
+    unet_features: list[Tensor],
+    vae_features: list[Tensor],
+    mask: Tensor,
+    loss: MaskLoss = "focal",
 ) -> dict[str, Tensor]:
-    """Return the focal losses of the refined and of the coarse masks, ``loss_refined`` and ``loss_coarse``.
+    """Return the losses of the refined and of the coarse masks, ``loss_refined`` and ``loss_coarse``.
 
-    Normal images, whose target is empty, skip the refinement and so teach coarse branch and head only (Normal
-    Information Alignment).
+    Normal images, whose target is empty, skip the refinement if they have no decoder features, and so teach coarse
+    branch and head only (Normal Information Alignment).
 
     Args:
         predictor: the :class:`~seas_aug.masks.predictor.MaskPredictor` that is trained.
         unet_features: of A anomaly and then N normal images.
-        vae_features: of the A anomaly images.
+        vae_features: of the A anomaly images, or of all of them.
         mask: float ``[A, 1, H, W]`` of 0 and 1.
+        loss: which loss both are.
     """
-    count = len(mask)
-    anomaly = predictor([feature[:count] for feature in unet_features], vae_features)
-    normal = predictor([feature[count:] for feature in unet_features])
+    count, normals = len(mask), len(unet_features[0]) - len(mask)
+    if len(vae_features[0]) > count:
+        refined, coarse = predictor(unet_features, vae_features)
+    else:
+        anomaly = predictor([feature[:count] for feature in unet_features], vae_features)
+        normal = predictor([feature[count:] for feature in unet_features])
+        refined, coarse = (torch.cat(parts) for parts in zip(anomaly, normal, strict=True))
     inside = (mask > 0.5).float()
-    empty = inside.new_zeros((len(normal.refined), *inside.shape[1:]))
-    target = torch.cat([inside, empty])
-    coarse_target = shrink_mask(target, anomaly.coarse.shape[-1])
+    target = torch.cat([inside, inside.new_zeros((normals, *inside.shape[1:]))])
+    function = cross_entropy_dice_loss if loss == "cross_entropy_dice" else focal_loss
     return {
-        "loss_refined": focal_loss(torch.cat([anomaly.refined, normal.refined]), target),
-        "loss_coarse": focal_loss(torch.cat([anomaly.coarse, normal.coarse]), coarse_target),
+        "loss_refined": function(refined, target),
+        "loss_coarse": function(coarse, shrink_mask(target, coarse.shape[-1])),
     }

@@ -89,11 +89,12 @@ class MaskPretraining(lightning.LightningModule):
         noisy = self.models.scheduler.add_noise(latents, noise, timesteps)
         prompts = [*batch["defect_prompt"], *batch["normal_prompt"]]
         context, _ = encode_prompts(self.models.tokenizer, self.models.text_encoder, prompts)
-        return read_features(self.models.unet, self.models.vae, noisy, timesteps, context.detach(), count)
+        decoded = count if self.predictor.detail is None else 2 * count
+        return read_features(self.models.unet, self.models.vae, noisy, timesteps, context.detach(), decoded)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
-        """Return the focal loss of refined and coarse masks."""
-        losses = mask_losses(self.predictor, *self._features(batch, None), batch["mask"])
+        """Return the loss of refined and coarse masks."""
+        losses = mask_losses(self.predictor, *self._features(batch, None), batch["mask"], self.settings.loss)
         self.log_dict({name: value.detach() for name, value in losses.items()}, prog_bar=True)
         return losses["loss_refined"] + losses["loss_coarse"]
 
@@ -101,7 +102,8 @@ class MaskPretraining(lightning.LightningModule):
         """Log the IoU, pooled over scenes that are not trained on, always with the same noise."""
         unet_features, vae_features = self._features(batch, torch.Generator().manual_seed(batch_index))
         count = len(batch["mask"])
-        found = probabilities(self.predictor([feature[:count] for feature in unet_features], vae_features).refined)
+        halves = ([feature[:count] for feature in features] for features in (unet_features, vae_features))
+        found = probabilities(self.predictor(*halves).refined)
         self.iou.update(found, batch["mask"].int())
         self.log("val_iou", self.iou, prog_bar=True, batch_size=count)
 

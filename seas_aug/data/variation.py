@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variations of a defect image for mask training: light, zoom, and the defect copied onto a normal image.
+
+Not part of the paper. A few dozen images are soon learnt by heart, and a mask predictor that has done so finds little
+on the images it is needed for.
+"""
+
+from __future__ import annotations
+
+import cv2
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from seas_aug.data.images import resize_mask
+
+_GAIN, _OFFSET, _GAMMA, _SHADING = (0.6, 1.5), (-0.08, 0.08), (0.75, 1.35), (0.75, 1.3)
+_ATTEMPTS = 8
+_NEAR = 8.0  # pixels that count as surroundings
+_FAR_WEIGHT = 0.02
+_DARK, _RATIO = 0.02, 3.0  # keeps dark surroundings from making the defect glow
+
+
+def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def vary_light(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Return an image as another lamp and exposure would show it: gamma, gain, offset and, half of the time, shading.
+
+    Args:
+        image: float ``[C, H, W]`` in [0, 1].
+        generator: source of randomness; always the same number of draws.
+
+    Returns:
+        float ``[C, H, W]`` in [0, 1]; all channels change alike, so that colours stay what they are.
+    """
+    gamma, gain, offset = (_uniform(*limits, generator) for limits in (_GAMMA, _GAIN, _OFFSET))
+    shaded = float(torch.rand((), generator=generator)) < 0.5
+    corners = torch.rand((1, 1, 3, 3), generator=generator) * (_SHADING[1] - _SHADING[0]) + _SHADING[0]
+    changed = image.clamp(0, 1) ** gamma * gain + offset
+    if shaded:
+        size = (image.shape[-2], image.shape[-1])
+        field = torch.nn.functional.interpolate(corners, size=size, mode="bicubic", align_corners=True)
+        changed = changed * field[0]
+    return changed.clamp(0, 1)
+
+
+def zoom(image: Tensor, mask: Tensor, smallest: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return a random part of image and mask, enlarged to the full size, that shows at least half of the defect.
+
+    Args:
+        image: float ``[C, H, W]``.
+        mask: float ``[1, H, W]`` of 0 and 1; all zero for a normal image.
+        smallest: least height and width of the part, each a share of the whole in (0, 1].
+        generator: source of randomness.
+
+    Returns:
+        Image and mask of the same shapes; unchanged where no part of eight drawn ones shows enough of the defect.
+    """
+    height, width = image.shape[-2:]
+    for _ in range(_ATTEMPTS):
+        sides = [int(side * _uniform(smallest, 1, generator)) for side in (height, width)]
+        top, left = (
+            int(torch.randint(0, whole - part + 1, (), generator=generator))
+            for whole, part in zip((height, width), sides, strict=True)
+        )
+        part = mask[:, top : top + sides[0], left : left + sides[1]]
+        if 2 * part.sum() >= mask.sum():
+            enlarged = transforms.resized_crop(image, top, left, *sides, [height, width], antialias=True)
+            marked = resize_mask(part[0].to(torch.uint8).numpy(), width, height)
+            return enlarged, torch.from_numpy(marked)[None].to(mask.dtype)
+    return image, mask
+
+
+def paste_defect(defect: Tensor, mask: Tensor, normal: Tensor) -> Tensor:
+    """Return a normal image with a defect on it, as bright against its new surroundings as it was against its own.
+
+    Args:
+        defect: image that shows the defect, float ``[C, H, W]`` in [0, 1].
+        mask: float ``[1, H, W]`` of 0 and 1.
+        normal: float ``[C, H, W]`` in [0, 1]; shows no defect.
+
+    Returns:
+        float ``[C, H, W]`` in [0, 1]; unchanged further than four pixels from the mask.
+    """
+    outside = 1 - mask
+    ratio = (_surroundings(normal, outside) + _DARK) / (_surroundings(defect, outside) + _DARK)
+    grown = torch.nn.functional.max_pool2d(mask, 3, stride=1, padding=1)
+    soft = torch.maximum(_blurred(grown, 1.0), mask)
+    return (normal * (1 - soft) + defect * ratio.clamp(1 / _RATIO, _RATIO) * soft).clamp(0, 1)
+
+
+def _surroundings(image: Tensor, outside: Tensor) -> Tensor:
+    """Return the brightness around each pixel, of pixels outside the defect; of all of them where none is near."""
+    whole = (image * outside).sum(dim=(1, 2), keepdim=True) / outside.sum().clamp(min=1)
+    weight = _blurred(outside, _NEAR)
+    return (_blurred(image * outside, _NEAR) + _FAR_WEIGHT * whole) / (weight + _FAR_WEIGHT)
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    """Return ``[C, H, W]`` blurred; OpenCV's filter is separable and many times faster than torchvision's."""
+    size = 2 * int(3 * sigma) + 1
+    pixels = cv2.GaussianBlur(image.permute(1, 2, 0).contiguous().numpy(), (size, size), sigma)
+    return torch.from_numpy(pixels.reshape(*image.shape[1:], -1)).permute(2, 0, 1)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training sequence of the masks: the mixed sequence, every image of which is varied anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from seas_aug.config import VariationConfig
+from seas_aug.data.mixed_dataset import MixedDataset
+from seas_aug.data.seeds import derive_seed
+from seas_aug.data.variation import paste_defect, vary_light, zoom
+
+
+class VariedDataset(Dataset[dict[str, Any]]):
+    """:class:`MixedDataset` with variations; item i depends on the seed and i alone.
+
+    Args:
+        mixed: where images, masks and normals come from.
+        config: how much they are varied.
+        seed: seed of the variations.
+        start_item: position in the sequence of item 0.
+    """
+
+    def __init__(self, mixed: MixedDataset, config: VariationConfig, seed: int, start_item: int = 0) -> None:
+        self.mixed = mixed
+        self._config, self._seed, self._start = config, seed, start_item
+
+    def __len__(self) -> int:
+        return len(self.mixed)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return ``anomaly_image``, ``mask``, ``anomaly_type`` and ``normal_image`` as :class:`MixedDataset` does.
+
+        There are no indices, since no two items show the same picture.
+
+        Args:
+            index: 0 to ``len(self) - 1``.
+
+        Raises:
+            IndexError: ``index`` is outside of the dataset.
+            SeasError: a file is missing or corrupt.
+        """
+        item = self.mixed[index]
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "variation", self._start + index))
+        image, mask = self._zoomed(item["anomaly_image"] / 2 + 0.5, item["mask"], generator)
+        pasted = float(torch.rand((), generator=generator)) < self._config.paste_share
+        ground = int(torch.randint(0, len(self.mixed.normals), (), generator=generator))
+        if pasted:
+            # A normal of its own: the item's one is the counterexample and should differ by more than the defect.
+            code = self.mixed.draw(index).normal_augmentation
+            surface, _ = self._zoomed(self.mixed.normal(ground, code) / 2 + 0.5, torch.zeros_like(mask), generator)
+            image = paste_defect(image, mask, surface)
+        normal, _ = self._zoomed(item["normal_image"] / 2 + 0.5, torch.zeros_like(mask), generator)
+        if self._config.light:
+            image, normal = (vary_light(picture, generator) for picture in (image, normal))
+        return {
+            "anomaly_image": image * 2 - 1,
+            "mask": mask,
+            "anomaly_type": item["anomaly_type"],
+            "normal_image": normal * 2 - 1,
+        }
+
+    def _zoomed(
+        self, image: torch.Tensor, mask: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if float(torch.rand((), generator=generator)) >= self._config.zoom_share:
+            return image, mask
+        return zoom(image, mask, self._config.smallest_zoom, generator)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variations of mask training: light, zoom, and defects copied onto normal images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seas_aug.config import DataConfig, VariationConfig
+from seas_aug.data.category import read_mvtec_folder
+from seas_aug.data.datamodule import FewShotDataModule
+from seas_aug.data.few_shot import select_few_shot
+from seas_aug.data.mixed_dataset import MixedDataset
+from seas_aug.data.variation import paste_defect, vary_light, zoom
+from seas_aug.data.varied_dataset import VariedDataset
+from seas_aug.errors import SeasError
+from tests.data.helpers import make_category
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 3), st.integers(2, 20), st.integers(2, 20), st.integers(0, 999))
+def test_light_keeps_shape_range_and_colour(channels, height, width, seed):
+    grey = torch.rand(1, height, width, generator=generator(seed)).expand(channels, -1, -1)
+    changed = vary_light(grey, generator(seed))
+    assert changed.shape == grey.shape
+    assert changed.min() >= 0 and changed.max() <= 1
+    torch.testing.assert_close(changed, changed[:1].expand_as(changed))
+
+
+def test_light_changes_the_image_and_never_its_order_without_shading():
+    """A darker pixel stays darker under every lamp that shines evenly."""
+    ramp = torch.linspace(0, 1, 16).expand(1, 16, 16)
+    seen = [vary_light(ramp, generator(seed)) for seed in range(20)]
+    even = [picture for picture in seen if torch.equal(picture[0, 0], picture[0, -1])]
+    assert 4 <= len(even) <= 16
+    assert all((picture.diff(dim=-1) >= 0).all() for picture in even)
+    assert len({round(float(picture.mean()), 3) for picture in seen}) > 15
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(8, 24), st.floats(0.3, 1), st.integers(0, 999))
+def test_zoom_keeps_half_of_the_defect_and_image_and_mask_together(size, smallest, seed):
+    """The image here is its own mask, so that both can be compared."""
+    mask = torch.zeros(1, size, size)
+    top, left = (int(torch.randint(0, size - 3, (), generator=generator(seed + i))) for i in range(2))
+    mask[:, top : top + 3, left : left + 3] = 1
+    image, marked = zoom(mask.expand(3, -1, -1), mask, smallest, generator(seed))
+    assert image.shape == (3, size, size) and marked.shape == (1, size, size)
+    assert set(marked.unique().tolist()) == {0.0, 1.0}
+    assert marked.sum() >= 4  # enlarged, never made smaller
+    assert image[0][marked[0] > 0].mean() > image[0][marked[0] == 0].mean() + 0.5
+
+
+def test_zoom_of_one_is_the_whole_image():
+    image, mask = torch.rand(3, 9, 9), torch.zeros(1, 9, 9)
+    torch.testing.assert_close(zoom(image, mask, 1.0, generator())[0], image)
+
+
+def test_pasted_defect_keeps_its_contrast():
+    """A spot half as bright as its surroundings, copied from a light onto a dark surface, is half as bright there."""
+    defect, mask = torch.full((3, 32, 32), 0.8), torch.zeros(1, 32, 32)
+    mask[:, 12:20, 12:20] = 1
+    defect = defect * (1 - 0.5 * mask)
+    pasted = paste_defect(defect, mask, torch.full((3, 32, 32), 0.3))
+    assert float(pasted[:, 14:18, 14:18].mean()) == pytest.approx(0.15, abs=0.01)
+    assert torch.allclose(pasted[:, :7], torch.tensor(0.3))
+
+
+def test_pasted_defect_does_not_glow_where_no_surroundings_are_near():
+    """A mask that covers nearly all of the image: the middle is far from everything outside."""
+    mask = torch.ones(1, 96, 96)
+    mask[:, :4] = 0
+    pasted = paste_defect(torch.full((3, 96, 96), 0.4), mask, torch.full((3, 96, 96), 0.4))
+    torch.testing.assert_close(pasted, torch.full((3, 96, 96), 0.4), atol=0.02, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(9, 24), st.integers(0, 999))
+def test_paste_changes_nothing_far_from_the_mask(size, seed):
+    normal, defect = torch.rand(2, 3, size, size, generator=generator(seed)).unbind(0)
+    mask = torch.zeros(1, size, size)
+    mask[:, 0, 0] = 1
+    pasted = paste_defect(defect, mask, normal)
+    assert pasted.min() >= 0 and pasted.max() <= 1
+    assert torch.equal(pasted[:, 6:], normal[:, 6:])
+
+
+@pytest.fixture(scope="module")
+def category(tmp_path_factory):
+    return read_mvtec_folder(make_category(tmp_path_factory.mktemp("data") / "t", normals=7))
+
+
+def varied(category, config, start=0, count=12):
+    split = select_few_shot(category, "1")
+    mixed = MixedDataset(split, category.normals, DataConfig(), 32, count, 3, start)
+    return VariedDataset(mixed, config, 3, start), mixed
+
+
+def test_varied_items_depend_on_their_number_alone(category):
+    whole, _ = varied(category, VariationConfig())
+    later, _ = varied(category, VariationConfig(), start=5, count=4)
+    for index in range(4):
+        for name in ("anomaly_image", "mask", "normal_image"):
+            assert torch.equal(whole[5 + index][name], later[index][name])
+    assert len(whole) == 12
+
+
+def test_varied_items_keep_what_the_models_expect(category):
+    dataset, mixed = varied(category, VariationConfig(paste_share=0.5, zoom_share=0.5))
+    for index in range(12):
+        item = dataset[index]
+        assert set(item) == {"anomaly_image", "mask", "anomaly_type", "normal_image"}
+        assert item["anomaly_type"] == mixed[index]["anomaly_type"]
+        for name in ("anomaly_image", "normal_image"):
+            assert item[name].shape == (3, 32, 32)
+            assert item[name].min() >= -1 and item[name].max() <= 1
+        assert set(item["mask"].unique().tolist()) == {0.0, 1.0}
+    assert any(not torch.equal(dataset[i]["anomaly_image"], mixed[i]["anomaly_image"]) for i in range(12))
+
+
+def test_nothing_varied_is_the_mixed_sequence(category):
+    still = VariationConfig(paste_share=0, zoom_share=0, light=False)
+    assert not still.varies
+    dataset, mixed = varied(category, still)
+    for index in range(12):
+        torch.testing.assert_close(dataset[index]["anomaly_image"], mixed[index]["anomaly_image"])
+    split = select_few_shot(category, "1")
+    arguments = (split, category.normals, DataConfig(), 32, 2, 0, 3, 0)
+    assert isinstance(FewShotDataModule(*arguments, still).dataset, MixedDataset)
+    assert isinstance(FewShotDataModule(*arguments, VariationConfig(light=False)).dataset, VariedDataset)
+
+
+@pytest.mark.parametrize("values", [{"paste_share": -0.1}, {"zoom_share": 1.1}, {"smallest_zoom": 0.0}])
+def test_out_of_range(values):
+    with pytest.raises(SeasError, match=r"masks\.variation"):
+        VariationConfig(**values)
