@@ -204,12 +204,12 @@ class MaskConfig:
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
     """
 
-    steps_per_type: int = 160
+    steps_per_type: int = 220
     max_steps: int | None = None
     batch_size: int = 6
     normal_batch_size: int | None = 2
     accumulate: int = 1
-    lr: float = 1e-3
+    lr: float = 2e-3
     lr_schedule: LrSchedule = "cosine"
     max_timestep: int = 110
     channels: int | None = 24

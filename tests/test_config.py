@@ -41,6 +41,8 @@ def test_paper_preset_is_the_published_method():
         0,
         4,
     )
+    assert (masks.channels, masks.detail_channels, masks.loss, masks.normal_batch_size) == (None, 0, "focal", None)
+    assert not masks.variation.varies
     assert masks.max_timestep == 200  # the specification's recommendation; the authors train on all 1000
     sampling = config.sampling
     assert (sampling.num_inference_steps, sampling.guidance_scale, sampling.guidance_from) == (25, 8.0, "empty")

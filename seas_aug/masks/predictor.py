@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -135,13 +135,14 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         width = default_width(unet.config["block_out_channels"][0]) if config.channels is None else config.channels
         return cls(low, mid, vae_channels(vae), width, config.attention_blocks, official, config.detail_channels)
 
+    def structure(self) -> dict[str, Any]:
+        """Return the arguments that make an untrained predictor of the same structure, as plain values."""
+        names = ("low_channels", "mid_channels", "vae_channels", "width", "attention_blocks", "official")
+        return {name: _plain(self.config[name]) for name in (*names, "detail_channels")}
+
     def same_architecture(self, other: MaskPredictor) -> bool:
         """Return whether the weights of one fit the other."""
-        names = (
-            *("low_channels", "mid_channels", "vae_channels"),
-            *("width", "attention_blocks", "detail_channels", "official"),
-        )
-        return all(_plain(self.config[name]) == _plain(other.config[name]) for name in names)
+        return self.structure() == other.structure()
 
     def forward(
         self, unet_features: Sequence[torch.Tensor], vae_features: Sequence[torch.Tensor] | None = None

@@ -30,7 +30,7 @@ def test_export_with_and_without_masks(tmp_path, monkeypatch):
     torch.manual_seed(0)
     unet = DiffusionModule(10, 1.25, tmp_path / "tokenizer")
     save_checkpoint(unet, tmp_path / "unet.ckpt")
-    target = tmp_path / "weights" / "v2"
+    target = tmp_path / "weights" / "v3"
     export_base("embedded", tmp_path / "unet.ckpt", output=target)
     assert load_base(str(target)).mask_predictor is None
     masks = MaskPretraining(str(target), 10)
@@ -39,7 +39,7 @@ def test_export_with_and_without_masks(tmp_path, monkeypatch):
     # Its own output folder as the source of the autoencoder, and of the base that the masks were trained on.
     export_base(str(target), tmp_path / "unet.ckpt", tmp_path / "masks.ckpt", target)
     monkeypatch.setattr(load, "_WEIGHTS", tmp_path / "weights")
-    found = load_base("embedded-v2")
+    found = load_base("embedded-v3")
     card = json.loads((target / "base.json").read_text())
     assert {name.split("/")[0] for name in card["sha256"]} == {"unet", "vae", "text_encoder", "mask_predictor"}
     assert float(found.vae.config.scaling_factor) == 1.25

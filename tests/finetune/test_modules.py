@@ -13,6 +13,7 @@ from torch import nn
 
 from seas_aug.base.load import load_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, SamplingConfig, paper_preset
+from seas_aug.errors import SeasError
 from seas_aug.finetune import generator_module, training
 from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
@@ -80,7 +81,7 @@ def test_noise_level_belongs_to_the_timestep(category_folder, base_folder, run_f
     with spy_on_unet(unet, calls), torch.no_grad():
         module.training_step(make_batch(), 0)
     ((noisy, timesteps, *_),) = calls
-    assert noisy.shape == (4, 4, 8, 8)
+    assert noisy.shape == (4, 4, 8, 8)  # 2 anomaly and 2 normal images
     assert len(set(timesteps.tolist())) > 1
     if stage == "masks":
         assert timesteps.max() < 200
@@ -101,6 +102,49 @@ def test_losses_are_finite_with_an_empty_mask(category_folder, base_folder, run_
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(weight.grad).all() for weight in masks.parameters() if weight.grad is not None)
+
+
+def varied_batch():
+    """As variations give it: no picture comes twice, so there are no indices."""
+    return {key: value for key, value in make_batch().items() if not key.endswith(("_index", "_augmentation"))}
+
+
+@pytest.mark.parametrize(("normals", "expected"), [(None, 4), (1, 3), (9, 4)])
+def test_mask_training_takes_few_normals_and_encodes_varied_images(
+    category_folder, base_folder, run_folder, normals, expected
+):
+    config = tiny_config(category_folder, run_folder, base_folder)
+    config = dataclasses.replace(config, masks=dataclasses.replace(config.masks, normal_batch_size=normals))
+    for batch in (make_batch(), varied_batch()):
+        module = MaskModule(SeaSPipeline.from_pretrained(run_folder), config)
+        calls, decoded = [], []
+        module.generator.vae.decoder.register_forward_pre_hook(lambda _, inputs, seen=decoded: seen.append(inputs[0]))
+        with spy_on_unet(module.generator.unet, calls):
+            loss = module.training_step(batch, 0)
+        assert torch.isfinite(loss)
+        assert len(calls[0][0]) == expected
+        assert [len(latents) for latents in decoded] == [expected]  # the detail branch sees normals too
+        assert bool(module.latents._kept) == ("anomaly_index" in batch)
+
+
+def test_paper_masks_have_no_detail_branch_and_keep_normals_from_the_refinement(
+    category_folder, base_folder, run_folder
+):
+    config = tiny_config(category_folder, run_folder, base_folder)
+    config = dataclasses.replace(config, masks=dataclasses.replace(paper_preset().masks, attention_blocks=1))
+    module = MaskModule(SeaSPipeline.from_pretrained(run_folder), config)
+    assert module.predictor.detail is None
+    decoded = []
+    module.generator.vae.decoder.register_forward_pre_hook(lambda _, inputs: decoded.append(len(inputs[0])))
+    module.training_step(make_batch(), 0)
+    assert decoded == [2]
+
+
+def test_normal_batch_size_out_of_range(category_folder, base_folder, run_folder):
+    config = tiny_config(category_folder, run_folder, base_folder)
+    config = dataclasses.replace(config, masks=dataclasses.replace(config.masks, normal_batch_size=0))
+    with pytest.raises(SeasError, match=r"masks\.normal_batch_size"):
+        MaskModule(SeaSPipeline.from_pretrained(run_folder), config)
 
 
 def test_gradients_reach_the_unet_and_the_new_rows_only(category_folder, base_folder, run_folder):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seas_aug.config import MaskConfig
-from seas_aug.losses import focal_loss
+from seas_aug.losses import cross_entropy_dice_loss, focal_loss
 from seas_aug.masks.predictor import MaskLogits, MaskPredictor
 from seas_aug.masks.training import mask_losses, read_features
 from tests.tiny_models import tiny_unet, tiny_vae
@@ -45,6 +45,21 @@ def test_losses_of_anomaly_and_normal_half():
     refined = focal_loss(torch.cat([logits["anomaly"], logits["normal"]]), target)
     assert float(found["loss_refined"]) == pytest.approx(float(refined))
     small = focal_loss(torch.cat([logits["anomaly_coarse"], logits["normal_coarse"]]), coarse)
+    assert float(found["loss_coarse"]) == pytest.approx(float(small))
+
+
+def test_normals_with_decoder_features_go_through_everything():
+    logits = MaskLogits(
+        *(torch.randn(5, 2, size, size, generator=torch.Generator().manual_seed(1)) for size in (16, 4))
+    )
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[:, :, 4:9, 5:7] = 1
+    features = [torch.zeros(5, 1, 2, 2), torch.zeros(5, 1, 4, 4)]
+    found = mask_losses(lambda *_: logits, features, [torch.zeros(5, 1, 8, 8)], mask, "cross_entropy_dice")
+    target = torch.cat([mask, torch.zeros(3, 1, 16, 16)])
+    expected = cross_entropy_dice_loss(logits.refined, target)
+    assert float(found["loss_refined"]) == pytest.approx(float(expected))
+    small = cross_entropy_dice_loss(logits.coarse, torch.nn.functional.max_pool2d(target, 4))
     assert float(found["loss_coarse"]) == pytest.approx(float(small))
 
 

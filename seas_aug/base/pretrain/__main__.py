@@ -147,7 +147,7 @@ def diffusion(
 
 
 def masks(
-    base: str = "seas_aug/base/weights/v2",
+    base: str = "seas_aug/base/weights/v3",
     output: Path = Path("runs/base/masks"),
     steps: int = 4000,
     batch_size: int = 4,

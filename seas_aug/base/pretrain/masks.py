@@ -107,6 +107,14 @@ class MaskPretraining(lightning.LightningModule):
         self.iou.update(found, batch["mask"].int())
         self.log("val_iou", self.iou, prog_bar=True, batch_size=count)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the predictor's structure, so that it can be read without the base.
+
+        Args:
+            checkpoint: what is about to be written.
+        """
+        checkpoint["predictor"] = self.predictor.structure()
+
     def configure_optimizers(self) -> Any:
         """Return AdamW with a short warm-up and a cosine fall."""
         weights = self.predictor.parameters()
@@ -114,6 +122,14 @@ class MaskPretraining(lightning.LightningModule):
 
 
 def load_mask_predictor(checkpoint: Path) -> MaskPredictor:
-    """Return the mask predictor of a checkpoint, in evaluation mode."""
-    module = MaskPretraining.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
-    return module.predictor.eval()
+    """Return the mask predictor of a checkpoint, in evaluation mode; the base it was trained on is not needed.
+
+    Args:
+        checkpoint: file of :class:`MaskPretraining`.
+    """
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    predictor = MaskPredictor(**saved["predictor"])
+    prefix = "predictor."
+    weights = saved["state_dict"].items()
+    predictor.load_state_dict({name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)})
+    return predictor.eval()
