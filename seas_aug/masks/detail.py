@@ -11,6 +11,7 @@ from torch import nn
 from seas_aug.masks.layers import conv_block
 
 _MULTIPLES = (1, 2, 4, 6, 8)
+_SMALLEST = 4  # side that is still halved: a single pixel has no statistics to be normalised by
 
 
 class DetailBranch(nn.Module):
@@ -60,13 +61,15 @@ class DetailBranch(nn.Module):
         kept: list[torch.Tensor] = []
         features = fine
         for level, block in enumerate(self.down):
+            if level > self._told_at and min(features.shape[-2:]) < _SMALLEST:
+                break
             if level:
                 features = nn.functional.max_pool2d(features, 2, ceil_mode=True)
             features = block(features)
             if level == self._told_at:
                 features = features + self.tell(_resized(coarse, features))
             kept.append(features)
-        for block, here in zip(reversed(self.up), reversed(kept[:-1]), strict=True):
+        for block, here in zip(reversed(self.up[: len(kept) - 1]), reversed(kept[:-1]), strict=True):
             features = block(torch.cat([_resized(features, here), here], dim=1))
         return self.result(features)
 

@@ -22,7 +22,8 @@ STAGES = {"generator": GeneratorModule, "masks": MaskModule}
 class Recording:
     """What one call of ``finetune`` did.
 
-    ``batches[stage]`` has ``(update, micro-batch, anomaly and normal indices and augmentations, loss)``, ``weights``
+    ``batches[stage]`` has ``(update, micro-batch, anomaly and normal indices and augmentations, loss)``
+    (of varied pictures the sums of image, mask and normal image instead), ``weights``
     the U-Net's first convolution after each update of the generator.
     """
 
@@ -50,8 +51,12 @@ def _wrapped(stage: str, original: Any, recording: Recording, stop: tuple[str, i
         if (stage, self.global_step) == stop:
             raise KeyboardInterrupt
         loss = original(self, batch, batch_index)
-        names = ("anomaly_index", "anomaly_augmentation", "normal_index", "normal_augmentation")
-        items = tuple(tuple(batch[name].tolist()) for name in names)
+        if "anomaly_index" in batch:
+            names = ("anomaly_index", "anomaly_augmentation", "normal_index", "normal_augmentation")
+            items = tuple(tuple(batch[name].tolist()) for name in names)
+        else:  # every varied picture is another one: its pixels say which
+            pictures = (batch[name] for name in ("anomaly_image", "mask", "normal_image"))
+            items = tuple(tuple(picture.double().sum(dim=(1, 2, 3)).tolist()) for picture in pictures)
         micro = batch_index % self.trainer.accumulate_grad_batches
         recording.batches[stage].append((self.global_step, micro, *items, float(loss.detach())))
         return loss

@@ -49,27 +49,29 @@ def test_masks_do_not_depend_on_batch_mates():
 
 
 def test_finds_a_line_that_coarse_features_do_not_show():
-    """One dark column in the fine feature, the coarse ones pure noise: only the detail branch can learn it."""
+    """A column slightly brighter than its neighbours, on strong shading; the coarse features are pure noise.
+
+    What stands out from its neighbours only cannot be told by 1 x 1 convolutions.
+    """
 
     def train(detail_channels):
         torch.manual_seed(0)
         predictor = MaskPredictor(2, 2, (2, 2), width=8, attention_blocks=1, detail_channels=detail_channels)
         optimiser = torch.optim.AdamW(predictor.parameters(), lr=1e-2)
-        for _ in range(40):
+        for _ in range(80):
             target = torch.zeros(4, 1, 16, 16)
             for row, column in enumerate(torch.randint(0, 16, (4,)).tolist()):
                 target[row, :, :, column] = 1
-            fine = torch.randn(4, 2, 16, 16)
-            edges = fine.clone()  # a line is where two neighbours of noise are equal: no 1 x 1 convolution sees that
-            edges[..., 1:] = torch.where(target[..., 1:] > 0, fine[..., :-1], fine[..., 1:])
+            shading = torch.nn.functional.interpolate(4 * torch.randn(4, 2, 3, 3), size=(16, 16), mode="bilinear")
+            fine = shading + target
             noise = [torch.randn(4, 2, 2, 2), torch.randn(4, 2, 4, 4)]
-            loss = cross_entropy_dice_loss(predictor(noise, [torch.randn(4, 2, 8, 8), edges]).refined, target)
+            loss = cross_entropy_dice_loss(predictor(noise, [torch.randn(4, 2, 8, 8), fine]).refined, target)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         return float(loss.detach())
 
-    assert train(8) < train(0) - 0.05
+    assert train(8) < 0.7 * train(0)
 
 
 @pytest.mark.parametrize("channels", [-8, 4, 12])
