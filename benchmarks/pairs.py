@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "types": counts,
                 "pairs": len(entries),
                 "empty_masks": empty,
-                "settings": {"generated": str(options.generated)},
+                "settings": {"generated": options.generated.name},
                 "environment": describe_environment(),
             }
             atomic_write_text(options.output, json.dumps(content, indent=1) + "\n")

@@ -221,9 +221,9 @@ def evaluate(
         "types": {name: asdict(result) for name, result in results.items()},
         "mean": mean_of_types(results),
         "settings": {
-            "run": str(run),
-            "data.root": str(root),
-            "split": str(split),
+            "run": run.name,  # names only: where they lie is of no use to others
+            "data.root": root.name,
+            "split": split.name,
             "seed": seed,
             "image_size": int(pipe.config.image_size),
             "mask_threshold": threshold,

@@ -7,8 +7,9 @@ import dataclasses
 
 import pytest
 
-from seas_aug.config import FineTuneConfig, SamplingConfig, paper_preset
+from seas_aug.config import FineTuneConfig, SamplingConfig
 from seas_aug.errors import SeasError
+from seas_aug.presets import paper_preset
 
 
 def test_paper_preset_is_the_published_method():

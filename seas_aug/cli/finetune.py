@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from seas_aug.config import PRESETS, FineTuneConfig, as_plain
+from seas_aug.config import FineTuneConfig, as_plain
+from seas_aug.presets import PRESETS
 
 _PRESET_NAMES = Literal["default", "paper"]
 
@@ -18,7 +19,7 @@ def build_parser(preset: str = "default") -> ArgumentParser:
     """Return the parser.
 
     Args:
-        preset: name in ``seas_aug.config.PRESETS``, whose values are the defaults.
+        preset: name in ``seas_aug.presets.PRESETS``, whose values are the defaults.
     """
     parser = ArgumentParser(
         prog="seas-aug finetune",

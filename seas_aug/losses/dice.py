@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from seas_aug.losses.mask_size import check_mask_logits
+
 _DICE_WEIGHT = 0.5
 
 
@@ -26,12 +28,7 @@ def cross_entropy_dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch
     Raises:
         ValueError: the shapes do not match.
     """
-    batch, channels, height, width = logits.shape
-    if channels != 2 or target.shape != (batch, 1, height, width):
-        raise ValueError(
-            f"Logits {tuple(logits.shape)} need 2 channels and a target {(batch, 1, height, width)}, "
-            f"not {tuple(target.shape)}."
-        )
+    check_mask_logits(logits, target)
     inside = target[:, 0] > 0.5
     cross_entropy = functional.cross_entropy(logits.float(), inside.long())
     anomaly, true = logits.float().softmax(dim=1)[:, 1].flatten(1), inside.float().flatten(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import torch
 
+from seas_aug.losses.mask_size import check_mask_logits
+
 _SMOOTH = 1e-5
 
 
@@ -25,12 +27,7 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor, gamma: float = 2.0) -
     Raises:
         ValueError: the shapes do not match.
     """
-    batch, channels, height, width = logits.shape
-    if channels != 2 or target.shape != (batch, 1, height, width):
-        raise ValueError(
-            f"Logits {tuple(logits.shape)} need 2 channels and a target {(batch, 1, height, width)}, "
-            f"not {tuple(target.shape)}."
-        )
+    check_mask_logits(logits, target)
     background, anomaly = logits.float().softmax(dim=1).unbind(dim=1)
     is_anomaly = (target[:, 0] > 0.5).float().clamp(_SMOOTH, 1 - _SMOOTH)
     p_true = (is_anomaly * anomaly + (1 - is_anomaly) * background + _SMOOTH).clamp(max=1)

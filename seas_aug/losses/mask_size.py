@@ -1,10 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks at the resolution of attention maps and coarse features."""
+"""Sizes of masks: the check of a loss, and masks at the resolution of attention maps and coarse features."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional
+
+
+def check_mask_logits(logits: torch.Tensor, target: torch.Tensor) -> None:
+    """Check that two-channel logits and a mask belong together.
+
+    Args:
+        logits: should be [B, 2, H, W].
+        target: should be [B, 1, H, W].
+
+    Raises:
+        ValueError: they are not.
+    """
+    batch, channels, height, width = logits.shape
+    if channels != 2 or target.shape != (batch, 1, height, width):
+        raise ValueError(
+            f"Logits {tuple(logits.shape)} need 2 channels and a target {(batch, 1, height, width)}, "
+            f"not {tuple(target.shape)}."
+        )
 
 
 def shrink_mask(mask: torch.Tensor, size: int) -> torch.Tensor:

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from seas_aug.cli import finetune
-from seas_aug.config import FineTuneConfig, as_plain, paper_preset
+from seas_aug.config import FineTuneConfig, as_plain
 from seas_aug.errors import SeasError
+from seas_aug.presets import paper_preset
 
 
 def test_defaults_and_nested_options() -> None:

@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler
 from torch import nn
 
 from seas_aug.base.load import load_base
-from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, SamplingConfig, paper_preset
+from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, SamplingConfig
 from seas_aug.errors import SeasError
 from seas_aug.finetune import generator_module, training
 from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps
@@ -20,6 +20,7 @@ from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.noise.start import first_step
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
+from seas_aug.presets import paper_preset
 from seas_aug.prompt.embedding import add_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 from tests.tiny_base import tiny_config

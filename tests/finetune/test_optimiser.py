@@ -6,9 +6,10 @@ import dataclasses
 import pytest
 import torch
 
-from seas_aug.config import GeneratorConfig, MaskConfig, paper_preset
+from seas_aug.config import GeneratorConfig, MaskConfig
 from seas_aug.errors import SeasError
 from seas_aug.finetune.optimiser import adamw, count_updates
+from seas_aug.presets import paper_preset
 
 
 def rates(settings, types, updates):
