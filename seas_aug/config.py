@@ -99,6 +99,37 @@ class AttentionConfig:
 
 
 @dataclass(frozen=True)
+class VariationConfig:
+    """How training images are varied, so that a few dozen are not learnt by heart (paper: they are only turned).
+
+    Args:
+        paste_share: share of the anomaly images whose defect is copied onto another, normal image.
+        zoom_share: share of the images of which a random part is enlarged to the full size.
+        smallest_zoom: least height and width of that part, each a share of the whole.
+        light: change gamma, brightness, contrast and shading. Defects differ from their surroundings under any lamp.
+    """
+
+    paste_share: float = 0.5
+    zoom_share: float = 0.6
+    smallest_zoom: float = 0.7
+    light: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("paste_share", "zoom_share"):
+            value = getattr(self, name)
+            _check(0 <= value <= 1, f"variation.{name} is {value}; give a number from 0 to 1.")
+        _check(
+            0 < self.smallest_zoom <= 1,
+            f"variation.smallest_zoom is {self.smallest_zoom}; give a number above 0 and up to 1.",
+        )
+
+    @property
+    def varies(self) -> bool:
+        """Whether anything is varied at all."""
+        return self.light or max(self.paste_share, self.zoom_share) > 0
+
+
+@dataclass(frozen=True)
 class GeneratorConfig:
     """Stage 1: fine-tune U-Net and new token embeddings with L_SD + L_NA + L_DA.
 
@@ -125,6 +156,8 @@ class GeneratorConfig:
         weight_decay: AdamW weight decay (paper: 0.01).
         ema_decay: exponential moving average of the trained weights; 0 switches it off (paper: 0).
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
+        variation: half of the defects are copied onto another, normal image, which shows the U-Net what belongs to the
+            defect and what to the image around it. No zoom and no other light: it is to draw the product as it is.
     """
 
     steps_per_type: int = 360
@@ -143,37 +176,7 @@ class GeneratorConfig:
     weight_decay: float = 0.01
     ema_decay: float = 0.995
     gradient_clip: float = 1.0
-
-
-@dataclass(frozen=True)
-class VariationConfig:
-    """How the images of mask training are varied, so that a few dozen are not learnt by heart (paper: only turned).
-
-    Args:
-        paste_share: share of the anomaly images whose defect is copied onto another, normal image.
-        zoom_share: share of the images of which a random part is enlarged to the full size.
-        smallest_zoom: least height and width of that part, each a share of the whole.
-        light: change gamma, brightness, contrast and shading. Defects differ from their surroundings under any lamp.
-    """
-
-    paste_share: float = 0.5
-    zoom_share: float = 0.6
-    smallest_zoom: float = 0.7
-    light: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("paste_share", "zoom_share"):
-            value = getattr(self, name)
-            _check(0 <= value <= 1, f"masks.variation.{name} is {value}; give a number from 0 to 1.")
-        _check(
-            0 < self.smallest_zoom <= 1,
-            f"masks.variation.smallest_zoom is {self.smallest_zoom}; give a number above 0 and up to 1.",
-        )
-
-    @property
-    def varies(self) -> bool:
-        """Whether anything is varied at all."""
-        return self.light or max(self.paste_share, self.zoom_share) > 0
+    variation: VariationConfig = field(default_factory=lambda: VariationConfig(0.5, zoom_share=0.0, light=False))
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,8 @@ class MaskConfig:
         steps_per_type: updates per anomaly type (paper: 800).
         max_steps: total updates; None takes ``steps_per_type x number of types``.
         batch_size: anomaly images per update.
+        feature_batch_size: from how many of them masks are predicted from the generator's features too; None means all
+            (paper). The detail branch, which needs images only, learns from many times as many in the same time.
         normal_batch_size: at most so many normal images beside them; None takes ``batch_size`` (paper). Few, because
             most of every anomaly image is normal too.
         accumulate: gradient accumulation.
@@ -194,8 +199,8 @@ class MaskConfig:
             the embedded base show a thin defect only at little noise.
         channels: width of the mask branch; None takes 192 as in the paper, limited by the U-Net's own width. Few are
             enough beside a detail branch, and cost little at full resolution.
-        detail_channels: width of the detail branch, which finds in the VAE decoder's features what the small latents of
-            the embedded base do not show; 0 leaves it out (paper).
+        detail_width: width of the detail branch, which finds in the finished image what the small latents of the
+            embedded base do not show; 0 leaves it out (paper).
         loss: ``cross_entropy_dice`` counts a defect of ten pixels like one of a thousand; ``focal`` is the paper's.
         from_base: go on from the mask predictor that the base brings along, if it has one of this size. The embedded
             base's has seen thousands of rendered defects (paper: starts from nothing).
@@ -206,14 +211,15 @@ class MaskConfig:
 
     steps_per_type: int = 220
     max_steps: int | None = None
-    batch_size: int = 6
-    normal_batch_size: int | None = 2
+    batch_size: int = 10
+    feature_batch_size: int | None = 4
+    normal_batch_size: int | None = 4
     accumulate: int = 1
     lr: float = 2e-3
     lr_schedule: LrSchedule = "cosine"
     max_timestep: int = 110
     channels: int | None = 24
-    detail_channels: int = 16
+    detail_width: int = 16
     attention_blocks: int = 2
     loss: MaskLoss = "cross_entropy_dice"
     from_base: bool = True

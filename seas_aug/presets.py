@@ -20,6 +20,7 @@ def paper_preset() -> FineTuneConfig:
     One departs from them, as the specification recommends: masks are trained on timesteps below 200, not on all 1000,
     because they are read at the end of sampling only.
     """
+    only_turned = VariationConfig(paste_share=0.0, zoom_share=0.0, light=False)
     return FineTuneConfig(
         base="CompVis/stable-diffusion-v1-4",
         data=DataConfig(image_size=512, resize="crop", num_normals=60, rotate=True),
@@ -36,6 +37,7 @@ def paper_preset() -> FineTuneConfig:
             limit_timesteps=False,
             ema_decay=0.0,
             gradient_clip=0.0,
+            variation=only_turned,
         ),
         masks=MaskConfig(
             steps_per_type=800,
@@ -46,12 +48,13 @@ def paper_preset() -> FineTuneConfig:
             normal_batch_size=None,
             max_timestep=200,
             channels=None,
-            detail_channels=0,
+            feature_batch_size=None,
+            detail_width=0,
             attention_blocks=4,
             loss="focal",
             from_base=False,
             gradient_clip=0.0,
-            variation=VariationConfig(paste_share=0.0, zoom_share=0.0, light=False),
+            variation=only_turned,
         ),
         attention=AttentionConfig(include_up_blocks=False),
         sampling=SamplingConfig(

@@ -33,7 +33,9 @@ def test_paper_preset_is_the_published_method():
         "weight_decay": 0.01,
         "ema_decay": 0.0,
         "gradient_clip": 0.0,
+        "variation": {"paste_share": 0.0, "zoom_share": 0.0, "smallest_zoom": 0.7, "light": False},
     }
+    assert not config.generator.variation.varies
     masks = config.masks
     assert (masks.steps_per_type, masks.batch_size, masks.accumulate, masks.lr) == (800, 2, 2, 5e-4)
     assert (masks.lr_schedule, masks.from_base, masks.gradient_clip, masks.attention_blocks) == (
@@ -42,7 +44,8 @@ def test_paper_preset_is_the_published_method():
         0,
         4,
     )
-    assert (masks.channels, masks.detail_channels, masks.loss, masks.normal_batch_size) == (None, 0, "focal", None)
+    assert (masks.channels, masks.detail_width, masks.loss) == (None, 0, "focal")
+    assert (masks.normal_batch_size, masks.feature_batch_size) == (None, None)
     assert not masks.variation.varies
     assert masks.max_timestep == 200  # the specification's recommendation; the authors train on all 1000
     sampling = config.sampling

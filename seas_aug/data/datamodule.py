@@ -22,8 +22,8 @@ class FewShotDataModule(lightning.LightningDataModule):
 
     A batch has ``anomaly_image`` float [B, 3, H, W] in [-1, 1], ``mask`` float [B, 1, H, W] of 0 and 1,
     ``anomaly_type`` list of B names, ``normal_image`` float [B, 3, H, W] in [-1, 1], and int64 [B] tensors
-    ``anomaly_index``, ``normal_index``, ``anomaly_augmentation`` and ``normal_augmentation`` (codes 0 to 7); varied
-    images have none of these four.
+    ``anomaly_index``, ``normal_index``, ``anomaly_augmentation`` and ``normal_augmentation`` (codes 0 to 7); the
+    index of a varied image is -1.
 
     Args:
         split: its few-shot samples are the anomalies.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training sequence of the masks: the mixed sequence, every image of which is varied anew."""
+"""The training sequence of both stages: the mixed sequence, images of which are varied anew each time."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class VariedDataset(Dataset[dict[str, Any]]):
         return len(self.mixed)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``anomaly_image``, ``mask``, ``anomaly_type`` and ``normal_image`` as :class:`MixedDataset` does.
+        """Return what :class:`MixedDataset` does; the index of a picture that was varied is -1.
 
-        There are no indices, since no two items show the same picture.
+        Such a picture never comes again, so that nothing about it is worth keeping.
 
         Args:
             index: 0 to ``len(self) - 1``.
@@ -45,27 +45,28 @@ class VariedDataset(Dataset[dict[str, Any]]):
         """
         item = self.mixed[index]
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "variation", self._start + index))
-        image, mask = self._zoomed(item["anomaly_image"] / 2 + 0.5, item["mask"], generator)
+        image, mask, changed = self._zoomed(item["anomaly_image"] / 2 + 0.5, item["mask"], generator)
         pasted = float(torch.rand((), generator=generator)) < self._config.paste_share
         ground = int(torch.randint(0, len(self.mixed.normals), (), generator=generator))
         if pasted:
             # A normal of its own: the item's one is the counterexample and should differ by more than the defect.
             code = self.mixed.draw(index).normal_augmentation
-            surface, _ = self._zoomed(self.mixed.normal(ground, code) / 2 + 0.5, torch.zeros_like(mask), generator)
+            surface, *_ = self._zoomed(self.mixed.normal(ground, code) / 2 + 0.5, torch.zeros_like(mask), generator)
             image = paste_defect(image, mask, surface)
-        normal, _ = self._zoomed(item["normal_image"] / 2 + 0.5, torch.zeros_like(mask), generator)
+        empty = torch.zeros_like(mask)
+        normal, _, normal_changed = self._zoomed(item["normal_image"] / 2 + 0.5, empty, generator)
         if self._config.light:
             image, normal = (vary_light(picture, generator) for picture in (image, normal))
-        return {
-            "anomaly_image": image * 2 - 1,
-            "mask": mask,
-            "anomaly_type": item["anomaly_type"],
-            "normal_image": normal * 2 - 1,
-        }
+        varied: dict[str, Any] = {"anomaly_image": image * 2 - 1, "mask": mask, "normal_image": normal * 2 - 1}
+        if changed or pasted or self._config.light:
+            varied["anomaly_index"] = -1
+        if normal_changed or self._config.light:
+            varied["normal_index"] = -1
+        return {**item, **varied}
 
     def _zoomed(
         self, image: torch.Tensor, mask: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, bool]:
         if float(torch.rand((), generator=generator)) >= self._config.zoom_share:
-            return image, mask
-        return zoom(image, mask, self._config.smallest_zoom, generator)
+            return image, mask, False
+        return *zoom(image, mask, self._config.smallest_zoom, generator), True

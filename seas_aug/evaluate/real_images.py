@@ -16,7 +16,7 @@ from seas_aug.errors import SeasError
 from seas_aug.masks.features import UNetFeatures
 from seas_aug.noise.start import start_latent
 from seas_aug.pipeline.sampler import predict_mask
-from seas_aug.prompt.embedding import encode_prompts
+from seas_aug.prompt.embedding import encode_prompts, pool_prompts
 from seas_aug.prompt.ua_prompt import token_positions
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def mask_probabilities(
     timesteps: Sequence[int] = LOW_NOISE_TIMESTEPS,
     seed: int = 0,
 ) -> Tensor:
-    """Return Refined Mask Prediction (RMP) on real images, ``[B, 1, H, W]`` in [0, 1] on the CPU.
+    """Return the mask predictor's result on real images, ``[B, 1, H, W]`` in [0, 1] on the CPU.
+
+    Refined Mask Prediction (RMP) reads the generator's features of the encoded image, the detail branch the image.
 
     Args:
         pipe: fine-tuned model with a mask predictor.
@@ -99,10 +101,12 @@ def mask_probabilities(
         message = "this model has no mask predictor, so it finds no defects; finish 'seas-aug finetune' first."
         raise SeasError(message)
     prompts = [pipe.prompt.anomaly_prompt(name) for name in anomaly_types]
-    context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+    context, ids = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
     total = torch.zeros(len(images), 1, *images.shape[-2:])
     for noisy, moment in _noised(pipe, images, timesteps, seed):
         with UNetFeatures(pipe.unet) as hook:
             pipe.unet(noisy, moment, context.to(noisy.dtype))
         total += predict_mask(pipe.vae, pipe.mask_predictor, hook.features, noisy).cpu()
-    return total / len(timesteps)
+    device = pipe.unet.device
+    words = pool_prompts(context, ids, pipe.tokenizer.eos_token_id)
+    return pipe.mask_predictor.finish((total / len(timesteps)).to(device), images.to(device), words).cpu()

@@ -12,6 +12,8 @@ from seas_aug.base.latents import latent_statistics
 
 _LIMIT_BYTES = 2 * 2**30
 
+Statistics = tuple[Tensor, Tensor | None]  # mean and standard deviation
+
 
 class LatentCache:
     """Mean and standard deviation of the latents, by image and augmentation; pixels are turned, never latents.
@@ -22,7 +24,7 @@ class LatentCache:
 
     def __init__(self, vae: Any) -> None:
         self._vae = vae
-        self._kept: dict[tuple[str, int, int], tuple[Tensor, Tensor | None]] = {}
+        self._kept: dict[tuple[str, int, int], Statistics] = {}
         self._bytes = 0
 
     @torch.no_grad()
@@ -32,26 +34,33 @@ class LatentCache:
         Args:
             kind: ``anomaly`` or ``normal``; indices of one kind name the same images in every batch.
             images: float ``[B, 3, H, W]`` in [-1, 1].
-            indices: int64 ``[B]``.
+            indices: int64 ``[B]``; -1 for a picture that never comes again and is not kept.
             augmentations: int64 ``[B]``, codes of the augmentation.
             noise: standard normal ``[B, C, h, w]``.
         """
         keys = [(kind, int(i), int(a)) for i, a in zip(indices, augmentations, strict=True)]
-        missing = [row for row, key in enumerate(keys) if key not in self._kept]
-        fresh: dict[tuple[str, int, int], tuple[Tensor, Tensor | None]] = {}
-        if missing:
-            # One by one, so that a resumed run with an empty cache sees exactly the same latents.
-            with torch.autocast(images.device.type, enabled=False):
-                for row in missing:
-                    mean, deviation = latent_statistics(self._vae, images[row : row + 1])
-                    fresh[keys[row]] = (mean[0], None if deviation is None else deviation[0])
-            self._remember(fresh)
-        rows = [self._kept.get(key) or fresh[key] for key in keys]
-        return torch.stack(
-            [mean if deviation is None else mean + deviation * noise[i] for i, (mean, deviation) in enumerate(rows)]
-        )
+        rows: dict[int, Statistics] = {}
+        single = [row for row, key in enumerate(keys) if key[1] < 0]
+        if single:
+            rows |= dict(zip(single, self._statistics(images[single]), strict=True))
+        fresh: dict[tuple[str, int, int], Statistics] = {}
+        with torch.autocast(images.device.type, enabled=False):
+            for row, key in enumerate(keys):
+                if row not in rows:
+                    # One by one, so that a resumed run with an empty cache sees exactly the same latents.
+                    if key not in self._kept and key not in fresh:
+                        fresh[key] = self._statistics(images[row : row + 1])[0]
+                    rows[row] = self._kept.get(key) or fresh[key]
+        self._remember(fresh)
+        drawn = ((*rows[row], draw) for row, draw in enumerate(noise))
+        return torch.stack([mean if deviation is None else mean + deviation * draw for mean, deviation, draw in drawn])
 
-    def _remember(self, fresh: dict[tuple[str, int, int], tuple[Tensor, Tensor | None]]) -> None:
+    def _statistics(self, images: Tensor) -> list[Statistics]:
+        mean, deviation = latent_statistics(self._vae, images)
+        deviations = [None] * len(mean) if deviation is None else list(deviation.float())
+        return list(zip(mean.float(), deviations, strict=True))
+
+    def _remember(self, fresh: dict[tuple[str, int, int], Statistics]) -> None:
         for key, (mean, deviation) in fresh.items():
             size = mean.numel() * mean.element_size() * (1 if deviation is None else 2)
             if self._bytes + size <= _LIMIT_BYTES:

@@ -9,16 +9,16 @@ import lightning
 import torch
 from torch import Tensor
 
-from seas_aug.base.latents import encode_latents, latent_shape
+from seas_aug.base.latents import latent_shape
 from seas_aug.config import FineTuneConfig, MaskConfig
 from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.optimiser import adamw
 from seas_aug.masks.predictor import MaskPredictor
-from seas_aug.masks.training import mask_losses, read_features
+from seas_aug.masks.training import detail_loss, mask_losses, read_features, tell, with_normals
 from seas_aug.noise.start import start_latent
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline, pooled_prompts
 from seas_aug.prompt.embedding import encode_prompts
 
 
@@ -31,23 +31,24 @@ class MaskModule(lightning.LightningModule):
         config: mask settings and seed.
 
     Raises:
-        SeasError: ``masks.normal_batch_size`` is below 1, or ``masks.max_timestep`` is not in 1 to the length of the
-            base's noise schedule.
+        SeasError: ``masks.normal_batch_size`` or ``masks.feature_batch_size`` is below 1, or ``masks.max_timestep`` is
+            not in 1 to the length of the base's noise schedule.
     """
 
     def __init__(self, generator: SeaSPipeline, config: FineTuneConfig) -> None:
         super().__init__()
         longest = generator.scheduler.config.num_train_timesteps
-        if config.masks.normal_batch_size is not None and config.masks.normal_batch_size < 1:
-            message = f"masks.normal_batch_size is {config.masks.normal_batch_size}; give at least 1, or leave it out."
-            raise SeasError(message)
+        for name in ("normal_batch_size", "feature_batch_size"):
+            value = getattr(config.masks, name)
+            if value is not None and value < 1:
+                message = f"masks.{name} is {value}; give at least 1, or null for as many as masks.batch_size."
+                raise SeasError(message)
         if not 1 <= config.masks.max_timestep <= longest:
             message = f"masks.max_timestep is {config.masks.max_timestep}; give 1 to {longest}, the base's noise steps."
             raise SeasError(message)
         self.predictor = MaskPredictor.for_models(generator.unet, generator.vae, config.masks, config.official)
-        pretrained = generator.mask_predictor
-        if pretrained is not None and config.masks.from_base and pretrained.same_architecture(self.predictor):
-            self.predictor.load_state_dict(pretrained.state_dict())
+        if generator.mask_predictor is not None and config.masks.from_base:
+            self.predictor.take_over(generator.mask_predictor)
         for part in (generator.unet, generator.vae, generator.text_encoder):
             part.requires_grad_(False).eval()
         self.generator, self.config = generator, config
@@ -59,20 +60,39 @@ class MaskModule(lightning.LightningModule):
         self.generator.to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of refined and coarse masks of B anomaly images and the first normal ones."""
-        count, settings = len(batch["anomaly_type"]), self.config.masks
+        """Return the loss of refined, coarse and final masks of B anomaly images and the first normal ones."""
+        settings = self.config.masks
         step_seed = derive_seed(self.config.seed, "masks", self.global_step, batch_index % settings.accumulate)
         generator = torch.Generator().manual_seed(step_seed)
-        features = self._features(batch, generator, count, _normal_count(settings, count))
-        losses = mask_losses(self.predictor, *features, batch["mask"], settings.loss)
+        count = len(batch["anomaly_type"])
+        rows, normals = feature_counts(settings, count)
+        features = self._features(batch, generator, rows, normals)
+        losses, found = mask_losses(self.predictor, *features, batch["mask"][:rows], settings.loss)
+        if self.predictor.detail is not None:
+            losses["loss_detail"] = self._detail_loss(batch, found, rows, generator)
         self.log_dict({name: value.detach() for name, value in losses.items()}, prog_bar=True, batch_size=count)
-        return losses["loss_refined"] + losses["loss_coarse"]
+        return torch.stack(list(losses.values())).sum()
+
+    def _detail_loss(self, batch: dict[str, Any], found: Tensor, rows: int, generator: torch.Generator) -> Tensor:
+        """Return the loss of the detail branch on all images; the first ones' masks are known from the features."""
+        count = len(batch["anomaly_type"])
+        normals = normal_count(self.config.masks, count)
+        images = torch.cat([batch["anomaly_image"], batch["normal_image"][:normals]])
+        # A normal image is asked about a type too, because every generated one is.
+        types = self.generator.anomaly_types
+        asked = torch.randint(len(types), (normals,), generator=generator).tolist()
+        names = [*batch["anomaly_type"], *(types[choice] for choice in asked)]
+        prompts = pooled_prompts(self.generator, [self.generator.prompt.anomaly_prompt(name) for name in names])
+        places = torch.cat([torch.arange(rows), torch.arange(count, count + len(found) - rows)])
+        known = tell(found, places, len(images), generator)
+        target = with_normals(batch["mask"], normals)
+        return detail_loss(self.predictor, images, known, prompts, target, self.config.masks.loss, generator)
 
     @torch.no_grad()
     def _features(
         self, batch: dict[str, Any], generator: torch.Generator, count: int, normals: int
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return U-Net features of all images and decoder features of those that are refined, at the same noise."""
+        """Return U-Net features of the first images and decoder features of the anomalies, at the same noise."""
         pipe = self.generator
         device = batch["mask"].device
         draw = torch.randn((count + normals, *self.latent_shape), generator=generator).to(device)
@@ -82,20 +102,15 @@ class MaskModule(lightning.LightningModule):
         timesteps = torch.randint(0, self.config.masks.max_timestep, (len(clean),), generator=generator).to(device)
         # Not the solver's add_noise, whose levels follow its sampling steps and not the training schedule.
         noisy = start_latent(pipe.scheduler, clean, noise, timesteps)
-        prompts = [pipe.prompt.anomaly_prompt(name) for name in batch["anomaly_type"]]
+        prompts = [pipe.prompt.anomaly_prompt(name) for name in batch["anomaly_type"][:count]]
         prompts += [pipe.prompt.normal_prompt()] * normals
         context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
-        decoded = count if self.predictor.detail is None else count + normals
-        return read_features(pipe.unet, pipe.vae, noisy, timesteps, context, decoded)
+        return read_features(pipe.unet, pipe.vae, noisy, timesteps, context, count)
 
     def _encode(self, batch: dict[str, Any], kind: str, noise: Tensor) -> Tensor:
-        """Return scaled latents ``[B, C, h, w]`` of one half; varied images never come again, so are not kept."""
-        rows = len(noise)
-        images = batch[f"{kind}_image"][:rows]
-        if f"{kind}_index" in batch:
-            indices, codes = (batch[f"{kind}_{name}"][:rows] for name in ("index", "augmentation"))
-            return self.latents.encode(kind, images, indices, codes, noise)
-        return encode_latents(self.generator.vae, images, noise)
+        """Return scaled latents ``[B, C, h, w]`` of the first images of one half."""
+        images, indices, codes = (batch[f"{kind}_{name}"][: len(noise)] for name in ("image", "index", "augmentation"))
+        return self.latents.encode(kind, images, indices, codes, noise)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW for the mask predictor."""
@@ -104,5 +119,17 @@ class MaskModule(lightning.LightningModule):
         return adamw(groups, settings, len(self.generator.anomaly_types))
 
 
-def _normal_count(settings: MaskConfig, count: int) -> int:
+def normal_count(settings: MaskConfig, count: int) -> int:
+    """Return how many normal images are beside ``count`` anomaly images."""
     return count if settings.normal_batch_size is None else min(settings.normal_batch_size, count)
+
+
+def feature_counts(settings: MaskConfig, count: int) -> tuple[int, int]:
+    """Return of how many of ``count`` anomaly images, and of the normals beside them, the features are read.
+
+    Args:
+        settings: ``feature_batch_size`` and ``normal_batch_size``; normals in proportion, at least one.
+        count: anomaly images of the batch.
+    """
+    rows = count if settings.feature_batch_size is None else min(settings.feature_batch_size, count)
+    return rows, max(1, normal_count(settings, count) * rows // count)

@@ -230,12 +230,14 @@ def _data(
     seed: int,
 ) -> MakeData:
     """Return what makes a stage's data from the update on that it is continued at."""
-    variation = settings.variation if isinstance(settings, MaskConfig) else None
 
     def make(start: int) -> FewShotDataModule:
         begin = start * settings.accumulate
         length = begin + updates * settings.accumulate
-        return FewShotDataModule(split, normals, config.data, size, settings.batch_size, seed, length, begin, variation)
+        batch = settings.batch_size
+        return FewShotDataModule(
+            split, normals, config.data, size, batch, seed, length, begin, variation=settings.variation
+        )
 
     return make
 

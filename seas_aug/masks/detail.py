@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detail branch of the mask predictor: what the generator's coarse features cannot show, such as a one-pixel crack."""
+"""Detail branch of the mask predictor: the finished image itself, for defects that small latents do not show."""
 
 from __future__ import annotations
 
@@ -8,77 +8,77 @@ import itertools
 import torch
 from torch import nn
 
-from seas_aug.masks.layers import conv_block
-
 _MULTIPLES = (1, 2, 4, 6, 8)
-_SMALLEST = 4  # side that is still halved: a single pixel has no statistics to be normalised by
+_PROMPT_WIDTH = 64
+_PRIOR_LOGIT = 3.0  # of an odd ratio of 20: most pixels are normal
 
 
 class DetailBranch(nn.Module):
-    """U-shaped network (Ronneberger et al. 2015) over the finest VAE decoder feature, told by the coarse features.
+    """U-shaped network (Ronneberger et al. 2015) over the image and what is known of its mask so far.
 
     Not part of the paper, whose refinement sees fine features through 1 x 1 convolutions only and leaves the finding of
-    defects to Stable Diffusion's features. Those of a small base on small latents do not show thin defects.
-
-    Its output starts at zero, so that a predictor without it can be continued with it.
+    defects to Stable Diffusion's features. Those of a small base on small latents do not show thin defects. It is told
+    the anomaly type, because what is a defect of one type may be nothing to remark in another.
 
     Args:
-        fine_channels: channels of the finest VAE decoder feature.
-        coarse_channels: channels of the coarse features, and of the result.
-        doublings: how many times finer the fine feature is than the coarse one, as a power of 2.
-        width: channels at full resolution, a multiple of 8; 1, 2, 4, 6, 8, 8, ... times as many below it.
-        official: batch instead of group normalisation (see ``norm_layer``).
+        prompt_channels: width of the prompt embedding.
+        width: channels at full resolution, a multiple of 8; 2, 4, 6 and 8 times as many at each level below it.
+        official: batch statistics in evaluation too, as everywhere in the authors' mask branch.
     """
 
-    def __init__(
-        self, fine_channels: int, coarse_channels: int, doublings: int, width: int, official: bool = False
-    ) -> None:
+    def __init__(self, prompt_channels: int, width: int, official: bool = False) -> None:
         super().__init__()
-        levels = max(len(_MULTIPLES), doublings + 3)  # two levels below the coarse one, for its surroundings
-        widths = [width * _MULTIPLES[min(level, len(_MULTIPLES) - 1)] for level in range(levels)]
+        widths = [width * multiple for multiple in _MULTIPLES]
         self.down = nn.ModuleList(
-            _two_convolutions(before, after, official) for before, after in itertools.pairwise([fine_channels, *widths])
+            _two_convolutions(before, after, official) for before, after in itertools.pairwise([4, *widths])
         )
-        self.tell = nn.Conv2d(coarse_channels, widths[doublings], 1)
+        self.anomaly_type = nn.Sequential(
+            nn.LayerNorm(prompt_channels, elementwise_affine=False),
+            nn.Linear(prompt_channels, _PROMPT_WIDTH),
+            nn.SiLU(),
+            nn.Linear(_PROMPT_WIDTH, widths[-1]),
+        )
         self.up = nn.ModuleList(
             _two_convolutions(below + here, here, official) for here, below in itertools.pairwise(widths)
         )
-        self.result = nn.Conv2d(widths[0], coarse_channels, 1)
-        nn.init.zeros_(self.result.weight)
-        nn.init.zeros_(self.result.bias)  # type: ignore[arg-type]
-        self._told_at = doublings
+        self.result = nn.Conv2d(widths[0], 2, 1)
+        self.result.bias = nn.Parameter(torch.tensor([_PRIOR_LOGIT / 2, -_PRIOR_LOGIT / 2]))
 
-    def forward(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-        """Return what is added to the refined features.
+    def forward(self, image: torch.Tensor, known: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Return mask logits; channel 1 is the anomaly.
 
         Args:
-            fine: [B, fine_channels, H, W], of any size from 2 pixels on.
-            coarse: [B, coarse_channels, s, s].
+            image: float [B, 3, H, W] in [-1, 1], of any size from 16 pixels on.
+            known: probability of an anomaly as the generator's features show it, float [B, 1, H, W] in [0, 1]; zero
+                where nothing is known.
+            prompt: prompt embedding, float [B, prompt_channels]
+                (:func:`seas_aug.prompt.embedding.pool_prompts`).
 
         Returns:
-            [B, coarse_channels, H, W].
+            float [B, 2, H, W].
         """
+        features = torch.cat([image, known], dim=1).contiguous(memory_format=torch.channels_last)
         kept: list[torch.Tensor] = []
-        features = fine
         for level, block in enumerate(self.down):
-            if level > self._told_at and min(features.shape[-2:]) < _SMALLEST:
-                break
             if level:
                 features = nn.functional.max_pool2d(features, 2, ceil_mode=True)
             features = block(features)
-            if level == self._told_at:
-                features = features + self.tell(_resized(coarse, features))
             kept.append(features)
-        for block, here in zip(reversed(self.up[: len(kept) - 1]), reversed(kept[:-1]), strict=True):
-            features = block(torch.cat([_resized(features, here), here], dim=1))
+        features = features + self.anomaly_type(prompt)[:, :, None, None]
+        for block, here in zip(reversed(self.up), reversed(kept[:-1]), strict=True):
+            size = (here.shape[-2], here.shape[-1])
+            enlarged = nn.functional.interpolate(features, size=size, mode="bilinear", align_corners=False)
+            features = block(torch.cat([enlarged, here], dim=1))
         return self.result(features)
 
 
 def _two_convolutions(before: int, after: int, official: bool) -> nn.Sequential:
-    return nn.Sequential(conv_block(before, after, 3, official), conv_block(after, after, 3, official))
-
-
-def _resized(features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    if features.shape[-2:] == like.shape[-2:]:
-        return features
-    return nn.functional.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    # Batch normalisation, whose statistics are fixed after training: an image's mask does not depend on batch mates.
+    layers: list[nn.Module] = []
+    for channels in (before, after):
+        layers += [
+            nn.Conv2d(channels, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after, track_running_stats=not official),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers)

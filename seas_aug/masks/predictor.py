@@ -72,8 +72,8 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
     It calculates in its own dtype, float32 unless it is cast, whatever the features' dtype and also under float16
     autocast (half precision is a likely cause of the black masks that users of the authors' code report); bfloat16
     autocast is let through.
-    Train and eval mode give the same result, and an image's mask does not depend on its batch mates (unless
-    ``official``).
+    An image's mask does not depend on its batch mates (unless ``official``; those of the detail branch while it is
+    trained).
 
     Args:
         low_channels: channels of the U-Net feature "low".
@@ -81,11 +81,12 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         vae_channels: channels of the VAE decoder features; one refinement for each.
         width: channels of the branch, a multiple of 8 (paper: 192).
         attention_blocks: self-attention blocks of the coarse branch (paper: 4).
-        detail_channels: width of the detail branch; 0 leaves it out (paper).
         official: batch normalisation with batch statistics, as in the authors' code.
+        detail_width: width of the detail branch; 0 leaves it out (paper).
+        prompt_channels: width of the prompt embedding that tells the detail branch the anomaly type.
 
     Raises:
-        SeasError: ``width``, ``attention_blocks`` or ``detail_channels`` is out of range.
+        SeasError: ``width``, ``attention_blocks`` or ``detail_width`` is out of range.
     """
 
     @register_to_config
@@ -97,20 +98,19 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         width: int = _PAPER_WIDTH,
         attention_blocks: int = 4,
         official: bool = False,
-        detail_channels: int = 0,
+        detail_width: int = 0,
+        prompt_channels: int = 0,
     ) -> None:
         super().__init__()
         if width < 8 or width % 8:
             raise SeasError(f"masks.channels is {width}; give a multiple of 8, or leave it out.")
         if attention_blocks < 1:
             raise SeasError(f"masks.attention_blocks is {attention_blocks}; give at least 1.")
-        if detail_channels < 0 or detail_channels % 8:
-            raise SeasError(f"masks.detail_channels is {detail_channels}; give a multiple of 8, or 0 for none.")
+        if detail_width < 0 or detail_width % 8:
+            raise SeasError(f"masks.detail_width is {detail_width}; give a multiple of 8, or 0 for none.")
         self.coarse_branch = CoarseBranch(low_channels, mid_channels, width, attention_blocks)
         self.refinements = nn.ModuleList(MaskRefinement(width, channels, official) for channels in vae_channels)
-        self.detail: DetailBranch | None = None
-        if detail_channels:
-            self.detail = DetailBranch(vae_channels[-1], width, len(vae_channels), detail_channels, official)
+        self.detail = DetailBranch(prompt_channels, detail_width, official) if detail_width else None
         classify = nn.Conv2d(width, 2, 3, padding=1)
         # Focal loss learns slowly that almost everything is normal; start there (Lin et al. 2017, section 4.1).
         classify.bias = nn.Parameter(torch.tensor([_PRIOR_LOGIT / 2, -_PRIOR_LOGIT / 2]))
@@ -125,7 +125,7 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             unet: the generator's U-Net.
             vae: the generator's VAE.
-            config: ``channels``, ``attention_blocks`` and ``detail_channels`` are used.
+            config: ``channels``, ``attention_blocks`` and ``detail_width`` are used.
             official: see the class.
 
         Raises:
@@ -133,16 +133,34 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         low, mid = unet_channels(unet)
         width = default_width(unet.config["block_out_channels"][0]) if config.channels is None else config.channels
-        return cls(low, mid, vae_channels(vae), width, config.attention_blocks, official, config.detail_channels)
+        prompt = int(unet.config["cross_attention_dim"]) if config.detail_width else 0
+        return cls(low, mid, vae_channels(vae), width, config.attention_blocks, official, config.detail_width, prompt)
 
     def structure(self) -> dict[str, Any]:
         """Return the arguments that make an untrained predictor of the same structure, as plain values."""
         names = ("low_channels", "mid_channels", "vae_channels", "width", "attention_blocks", "official")
-        return {name: _plain(self.config[name]) for name in (*names, "detail_channels")}
+        return {name: _plain(self.config[name]) for name in (*names, "detail_width", "prompt_channels")}
 
-    def same_architecture(self, other: MaskPredictor) -> bool:
-        """Return whether the weights of one fit the other."""
-        return self.structure() == other.structure()
+    def take_over(self, other: MaskPredictor) -> bool:
+        """Copy the weights of those parts of another predictor that have the same structure; return if any had.
+
+        The features' part (coarse branch, refinements and head) and the detail branch are looked at separately.
+
+        Args:
+            other: such as the one that a base brings along.
+        """
+        mine, theirs = self.structure(), other.structure()
+        detail = ("detail_width", "prompt_channels")
+        shared = self.config["official"] == other.config["official"]
+        same_features = shared and all(mine[name] == theirs[name] for name in mine if name not in detail)
+        same_detail = shared and self.detail is not None and all(mine[name] == theirs[name] for name in detail)
+        taken = {
+            name: weight
+            for name, weight in other.state_dict().items()
+            if (same_detail if name.startswith("detail.") else same_features)
+        }
+        self.load_state_dict(taken, strict=False)
+        return bool(taken)
 
     def forward(
         self, unet_features: Sequence[torch.Tensor], vae_features: Sequence[torch.Tensor] | None = None
@@ -153,8 +171,7 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
             unet_features: ``UNetFeatures.features``: low [B, C_low, s/2, s/2] and mid [B, C_mid, s, s], float.
             vae_features: ``VAEDecoderFeatures.features``, one per refinement. None, for normal images: the coarse
                 features are enlarged to image resolution without refinement and go straight to the head, so that
-                normals teach coarse branch and head only (Normal Information Alignment, NIA). With a detail branch
-                normals need theirs too, or it would never see that most lines are no cracks.
+                normals teach coarse branch and head only (Normal Information Alignment, NIA).
 
         Returns:
             Logits in the predictor's own dtype, float32 unless it was cast.
@@ -167,10 +184,7 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"Expected 2 U-Net and {len(self.refinements)} VAE features, got {len(unet_features)} and "
                 f"{'none' if vae_features is None else len(vae_features)}."
             )
-        device = unet_features[0].device.type
-        # bfloat16 has the range of float32; float16 overflows in the products of the refinement.
-        safe = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
-        with torch.autocast(device, torch.bfloat16, enabled=safe):
+        with _safe_autocast(unet_features[0].device.type):
             low, mid = (feature.to(self.dtype) for feature in unet_features)
             coarse = self.coarse_branch(low, mid)
             if vae_features is None:
@@ -180,6 +194,39 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 refined = coarse
                 for refinement, fine in zip(self.refinements, vae_features, strict=True):
                     refined = refinement(refined, fine.to(self.dtype))
-                if self.detail is not None:
-                    refined = refined + self.detail(vae_features[-1].to(self.dtype), coarse)
             return MaskLogits(refined=self.head(refined).to(self.dtype), coarse=self.head(coarse).to(self.dtype))
+
+    def detail_logits(self, known: torch.Tensor, image: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the detail branch, ``[B, 2, H, W]`` in the predictor's dtype.
+
+        Args:
+            known: probabilities of the features' masks, float ``[B, 1, H, W]`` in [0, 1].
+            image: float ``[B, 3, H, W]`` in [-1, 1].
+            prompt: prompt embeddings, float ``[B, D]``.
+
+        Raises:
+            ValueError: there is no detail branch.
+        """
+        if self.detail is None:
+            raise ValueError("This mask predictor has no detail branch.")
+        with _safe_autocast(image.device.type):
+            logits = self.detail(*(part.to(self.dtype) for part in (image, known, prompt)))
+        return logits.to(self.dtype)
+
+    @torch.no_grad()
+    def finish(self, known: torch.Tensor, image: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Return the final probabilities of an anomaly, float32 ``[B, 1, H, W]`` in [0, 1].
+
+        Args:
+            known: mean of the refined masks over some steps, float ``[B, 1, H, W]`` in [0, 1]; without a detail branch
+                they are final.
+            image: the finished image, float ``[B, 3, H, W]`` in [-1, 1].
+            prompt: its prompt embedding, float ``[B, D]``.
+        """
+        return known.float() if self.detail is None else probabilities(self.detail_logits(known, image, prompt))
+
+
+def _safe_autocast(device: str) -> torch.autocast:
+    """Let bfloat16 autocast through, which has the range of float32; float16 overflows in the products."""
+    safe = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    return torch.autocast(device, torch.bfloat16, enabled=safe)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ from seas_aug.losses.dice import cross_entropy_dice_loss
 from seas_aug.losses.focal import focal_loss
 from seas_aug.losses.mask_size import shrink_mask
 from seas_aug.masks.features import UNetFeatures, VAEDecoderFeatures
+from seas_aug.masks.predictor import probabilities
+
+_OWN, _ANOTHER = 0.7, 0.15  # what the detail branch is told; else nothing
+_GRAIN = 0.02  # generated images are not as clean as the files they are learnt from
 
 
 @torch.no_grad()
@@ -28,7 +33,7 @@ def read_features(
         noisy: noisy scaled latents ``[A + N, C, h, w]``, the anomaly images first.
         timesteps: int64 ``[A + N]``.
         context: prompt embeddings ``[A + N, L, D]``.
-        decoded: of how many images: A, or A + N for a predictor with a detail branch.
+        decoded: of how many images: A.
     """
     with UNetFeatures(unet) as unet_hook:
         unet(noisy, timesteps, context)
@@ -37,36 +42,88 @@ def read_features(
     return unet_hook.features, vae_hook.features
 
 
-def mask_losses(
-    predictor: Any,
-    unet_features: list[Tensor],
-    vae_features: list[Tensor],
-    mask: Tensor,
-    loss: MaskLoss = "focal",
-) -> dict[str, Tensor]:
-    """Return the losses of the refined and of the coarse masks, ``loss_refined`` and ``loss_coarse``.
+def loss_function(loss: MaskLoss) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function of logits ``[B, 2, H, W]`` and target ``[B, 1, H, W]`` that a setting names."""
+    return cross_entropy_dice_loss if loss == "cross_entropy_dice" else focal_loss
 
-    Normal images, whose target is empty, skip the refinement if they have no decoder features, and so teach coarse
-    branch and head only (Normal Information Alignment).
+
+def mask_losses(
+    predictor: Any, unet_features: list[Tensor], vae_features: list[Tensor], mask: Tensor, loss: MaskLoss = "focal"
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the losses of Refined Mask Prediction, ``loss_refined`` and ``loss_coarse``, and what it predicted.
+
+    Normal images, whose target is empty, skip the refinement and so teach coarse branch and head only (Normal
+    Information Alignment).
 
     Args:
         predictor: the :class:`~seas_aug.masks.predictor.MaskPredictor` that is trained.
         unet_features: of A anomaly and then N normal images.
-        vae_features: of the A anomaly images, or of all of them.
+        vae_features: of the A anomaly images.
         mask: float ``[A, 1, H, W]`` of 0 and 1.
         loss: which loss both are.
+
+    Returns:
+        The losses, and the refined probabilities, float32 ``[A + N, 1, H, W]`` in [0, 1] without gradient.
     """
     count, normals = len(mask), len(unet_features[0]) - len(mask)
-    if len(vae_features[0]) > count:
-        refined, coarse = predictor(unet_features, vae_features)
-    else:
-        anomaly = predictor([feature[:count] for feature in unet_features], vae_features)
-        normal = predictor([feature[count:] for feature in unet_features])
-        refined, coarse = (torch.cat(parts) for parts in zip(anomaly, normal, strict=True))
-    inside = (mask > 0.5).float()
-    target = torch.cat([inside, inside.new_zeros((normals, *inside.shape[1:]))])
-    function = cross_entropy_dice_loss if loss == "cross_entropy_dice" else focal_loss
-    return {
+    anomaly = predictor([feature[:count] for feature in unet_features], vae_features)
+    normal = predictor([feature[count:] for feature in unet_features])
+    refined, coarse = (torch.cat(parts) for parts in zip(anomaly, normal, strict=True))
+    target = with_normals(mask, normals)
+    function = loss_function(loss)
+    losses = {
         "loss_refined": function(refined, target),
         "loss_coarse": function(coarse, shrink_mask(target, coarse.shape[-1])),
     }
+    return losses, probabilities(refined.detach())
+
+
+def with_normals(mask: Tensor, normals: int) -> Tensor:
+    """Return the targets ``[A + N, 1, H, W]`` of 0 and 1 for masks ``[A, 1, H, W]`` and N normal images."""
+    inside = (mask > 0.5).float()
+    return torch.cat([inside, inside.new_zeros((normals, *inside.shape[1:]))])
+
+
+def detail_loss(
+    predictor: Any,
+    image: Tensor,
+    known: Tensor,
+    prompt: Tensor,
+    target: Tensor,
+    loss: MaskLoss,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return the loss of the detail branch.
+
+    Args:
+        predictor: the :class:`~seas_aug.masks.predictor.MaskPredictor`, with a detail branch.
+        image: float ``[B, 3, H, W]`` in [-1, 1]; a little grain is added.
+        known: what it is told, float ``[B, 1, H, W]`` in [0, 1] (:func:`tell`).
+        prompt: prompt embeddings ``[B, D]``, of normal images too: those of the type that they do not show.
+        target: float ``[B, 1, H, W]`` of 0 and 1.
+        loss: which loss it is.
+        generator: source of the grain; None takes torch's own.
+    """
+    grain = torch.randn(image.shape, generator=generator).to(image)
+    return loss_function(loss)(predictor.detail_logits(known, image + _GRAIN * grain, prompt), target)
+
+
+def tell(found: Tensor, rows: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Return what the detail branch is told of the masks: often the truth, sometimes another image's mask, or nothing.
+
+    On the few images that the generator was fine-tuned on its features are surer than on any other, so that a branch
+    that was always told rightly would only repeat what it is told.
+
+    Args:
+        found: masks of some images, float ``[F, 1, H, W]`` in [0, 1].
+        rows: which images these are, int64 ``[F]``.
+        count: images in all.
+        generator: source of randomness; None takes torch's own.
+
+    Returns:
+        float ``[count, 1, H, W]``; zero where nothing is told.
+    """
+    draw = torch.rand(count, generator=generator).to(found.device)[:, None, None, None]
+    another = found[torch.randint(len(found), (count,), generator=generator).to(found.device)]
+    own = found.new_zeros((count, *found.shape[1:])).index_copy(0, rows.to(found.device), found)
+    return torch.where(draw < _OWN, own, torch.where(draw < _OWN + _ANOTHER, another, torch.zeros_like(own)))

@@ -17,6 +17,7 @@ from seas_aug.errors import SeasError
 from seas_aug.pipeline.output import PairRecord, SeaSPipelineOutput
 from seas_aug.pipeline.references import References
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs, first_index
+from seas_aug.prompt.embedding import encode_prompts, pool_prompts
 from seas_aug.prompt.ua_prompt import UAPrompt
 
 # For the type checker, whom diffusers' own hints lead astray.
@@ -234,6 +235,8 @@ class SeaSPipeline(_DiffusionPipeline):
             images = ((images.clamp(-1, 1) + 1) / 2).cpu()
             # 8-bit steps, so that what is returned is what a PNG holds.
             images = (images * 255).round() / 255
+            if defects:
+                probabilities = self._finish_masks(probabilities, images, prompt)
             masks = (probabilities > self.sampling.mask_threshold).float()
             for row, (position, request) in enumerate(batch):
                 inside = probabilities[row][masks[row] > 0]
@@ -243,6 +246,12 @@ class SeaSPipeline(_DiffusionPipeline):
                     score = float(inside.mean()) if defects else 1.0
                     done[position] = (request, images[row], masks[row], score)
         return [item for item in done if item is not None]
+
+    def _finish_masks(self, known: torch.Tensor, images: torch.Tensor, prompt: str) -> torch.Tensor:
+        """Return final probabilities ``[B, 1, H, W]`` on the CPU, one image at a time like everything that is drawn."""
+        device, words = self.unet.device, pooled_prompts(self, [prompt])
+        pairs = zip(known.to(device).split(1), (images * 2 - 1).to(device).split(1), strict=True)
+        return torch.cat([self.mask_predictor.finish(mask, image, words).cpu() for mask, image in pairs])
 
     def _redraw(self, request: ImageRequest) -> ImageRequest:
         if request.retries >= self.sampling.max_retries:
@@ -290,6 +299,18 @@ class SeaSPipeline(_DiffusionPipeline):
             message = "this model has no reference images; pass references=, or fine-tune again."
             raise SeasError(message)
         return self.references
+
+
+@torch.no_grad()
+def pooled_prompts(pipe: SeaSPipeline, prompts: Sequence[str]) -> torch.Tensor:
+    """Return one vector per prompt, float ``[B, D]`` (:func:`seas_aug.prompt.embedding.pool_prompts`).
+
+    Args:
+        pipe: its tokenizer and text encoder read them.
+        prompts: B texts.
+    """
+    hidden, ids = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+    return pool_prompts(hidden, ids, pipe.tokenizer.eos_token_id)
 
 
 def _check_request(count: int, batch_size: int, seeds: list[int], references: list[int], available: int) -> None:

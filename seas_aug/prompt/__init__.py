@@ -6,6 +6,7 @@ from seas_aug.prompt.embedding import (
     add_prompt_tokens,
     encode_prompts,
     merge_prompt_tokens,
+    pool_prompts,
 )
 from seas_aug.prompt.ua_prompt import UAPrompt, token_positions
 
@@ -15,5 +16,6 @@ __all__ = [
     "add_prompt_tokens",
     "encode_prompts",
     "merge_prompt_tokens",
+    "pool_prompts",
     "token_positions",
 ]

@@ -160,3 +160,19 @@ def encode_prompts(
             )
     input_ids = torch.tensor(rows, dtype=torch.long, device=text_encoder.device)
     return text_encoder(input_ids).last_hidden_state, input_ids
+
+
+def pool_prompts(hidden: torch.Tensor, input_ids: torch.Tensor, end_token: int) -> torch.Tensor:
+    """Return one vector per prompt: the mean hidden state of its tokens, the first end token included.
+
+    Args:
+        hidden: hidden states of :func:`encode_prompts`, float [B, L, D].
+        input_ids: token ids, int64 [B, L].
+        end_token: id of the end token; CLIP pads with it too.
+
+    Returns:
+        float [B, D].
+    """
+    ended = (input_ids == end_token).long()
+    inside = ((ended.cumsum(dim=1) - ended) == 0).to(hidden.dtype).unsqueeze(-1)
+    return (hidden * inside).sum(dim=1) / inside.sum(dim=1)

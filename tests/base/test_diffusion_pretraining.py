@@ -46,9 +46,11 @@ def test_every_scene_has_words_of_the_vocabulary(module):
     assert {word + "</w>" for word in all_words()} <= known
 
 
-def test_pool_holds_the_masks_of_its_scenes(tmp_path):
+def test_pool_holds_the_masks_of_its_scenes(tmp_path, monkeypatch):
     pool = LatentPool.cached(tmp_path / "pool.pt", "embedded", 5, first_seed=3)
-    again = LatentPool.cached(tmp_path / "pool.pt", "nothing is encoded again", 5, first_seed=3)
+    with monkeypatch.context() as patch:
+        patch.setattr("seas_aug.base.pretrain.diffusion.load_autoencoder", None)  # nothing is encoded again
+        again = LatentPool.cached(tmp_path / "pool.pt", "embedded", 5, first_seed=3)
     for index in range(5):
         scene = render_scene(3 + index)
         expected = torch.from_numpy(scene.mask)[None] > 0
@@ -60,6 +62,13 @@ def test_pool_holds_the_masks_of_its_scenes(tmp_path):
     item = LatentScenes(pool, 4, 0)[2]
     assert item["latent"].shape == (8, 32, 32)
     assert item["mask"].shape == (1, 128, 128)
+
+
+@pytest.mark.parametrize("other", [("other", 5, 3), ("embedded", 6, 3), ("embedded", 5, 4)])
+def test_pool_of_other_scenes_is_not_taken_for_this_one(tmp_path, other):
+    LatentPool.cached(tmp_path / "pool.pt", "embedded", 1, first_seed=3)
+    with pytest.raises(SeasError, match=r"pool\.pt holds other latents"):
+        LatentPool.cached(tmp_path / "pool.pt", *other)
 
 
 def test_losses_reach_attention_and_skip_what_has_no_word(module):

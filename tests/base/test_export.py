@@ -10,6 +10,7 @@ import torch
 
 from seas_aug.base import load
 from seas_aug.base.load import load_base
+from seas_aug.base.pretrain.details import DetailPretraining
 from seas_aug.base.pretrain.diffusion import DiffusionModule
 from seas_aug.base.pretrain.export import export_base
 from seas_aug.base.pretrain.masks import MaskPretraining
@@ -47,3 +48,11 @@ def test_export_with_and_without_masks(tmp_path, monkeypatch):
     assert_equal_in_half(found.unet, unet.unet)
     assert_equal_in_half(found.text_encoder, unet.text_encoder)
     assert_equal_in_half(found.mask_predictor, masks.predictor)
+    details = DetailPretraining(str(target), 10)
+    save_checkpoint(details, tmp_path / "details.ckpt")
+    assert (tmp_path / "details.ckpt").stat().st_size < 7e6
+    export_base(str(target), tmp_path / "unet.ckpt", tmp_path / "details.ckpt", target)
+    finished = load_base("embedded-v3").mask_predictor
+    assert_equal_in_half(finished, details.predictor)
+    assert torch.equal(finished.head[-1].weight, found.mask_predictor.head[-1].weight)  # the other stage's part
+    assert finished.detail is not None

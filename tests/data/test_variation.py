@@ -115,7 +115,8 @@ def test_varied_items_keep_what_the_models_expect(category):
     dataset, mixed = varied(category, VariationConfig(paste_share=0.5, zoom_share=0.5))
     for index in range(12):
         item = dataset[index]
-        assert set(item) == {"anomaly_image", "mask", "anomaly_type", "normal_image"}
+        assert set(item) == set(mixed[index])
+        assert item["anomaly_index"] == item["normal_index"] == -1  # the light is another every time
         assert item["anomaly_type"] == mixed[index]["anomaly_type"]
         for name in ("anomaly_image", "normal_image"):
             assert item[name].shape == (3, 32, 32)
@@ -124,12 +125,31 @@ def test_varied_items_keep_what_the_models_expect(category):
     assert any(not torch.equal(dataset[i]["anomaly_image"], mixed[i]["anomaly_image"]) for i in range(12))
 
 
+def test_pictures_as_they_are_keep_their_index(category):
+    """Defects that were not copied, and all normal images, can be remembered."""
+    dataset, mixed = varied(category, VariationConfig(paste_share=0.5, zoom_share=0, light=False), count=40)
+    pasted = 0
+    for index in range(40):
+        item, plain = dataset[index], mixed[index]
+        torch.testing.assert_close(item["normal_image"], plain["normal_image"])
+        assert item["normal_index"] == plain["normal_index"]
+        same = torch.allclose(item["anomaly_image"], plain["anomaly_image"], atol=1e-6)
+        assert item["anomaly_index"] == (plain["anomaly_index"] if same else -1)
+        assert torch.equal(item["mask"], plain["mask"])
+        pasted += not same
+    assert 10 < pasted < 30
+
+
 def test_nothing_varied_is_the_mixed_sequence(category):
     still = VariationConfig(paste_share=0, zoom_share=0, light=False)
     assert not still.varies
     dataset, mixed = varied(category, still)
     for index in range(12):
-        torch.testing.assert_close(dataset[index]["anomaly_image"], mixed[index]["anomaly_image"])
+        for name, value in mixed[index].items():
+            if isinstance(value, torch.Tensor):
+                torch.testing.assert_close(dataset[index][name], value)
+            else:
+                assert dataset[index][name] == value
     split = select_few_shot(category, "1")
     arguments = (split, category.normals, DataConfig(), 32, 2, 0, 3, 0)
     assert isinstance(FewShotDataModule(*arguments, still).dataset, MixedDataset)
@@ -138,5 +158,5 @@ def test_nothing_varied_is_the_mixed_sequence(category):
 
 @pytest.mark.parametrize("values", [{"paste_share": -0.1}, {"zoom_share": 1.1}, {"smallest_zoom": 0.0}])
 def test_out_of_range(values):
-    with pytest.raises(SeasError, match=r"masks\.variation"):
+    with pytest.raises(SeasError, match=r"variation\."):
         VariationConfig(**values)

@@ -19,7 +19,7 @@ from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.noise.start import first_step
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline, pooled_prompts, solver
 from seas_aug.presets import paper_preset
 from seas_aug.prompt.embedding import add_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
@@ -106,26 +106,54 @@ def test_losses_are_finite_with_an_empty_mask(category_folder, base_folder, run_
 
 
 def varied_batch():
-    """As variations give it: no picture comes twice, so there are no indices."""
-    return {key: value for key, value in make_batch().items() if not key.endswith(("_index", "_augmentation"))}
+    """As variations give it: no picture comes twice."""
+    batch = make_batch()
+    return {**batch, **{key: torch.full_like(batch[key], -1) for key in ("anomaly_index", "normal_index")}}
 
 
-@pytest.mark.parametrize(("normals", "expected"), [(None, 4), (1, 3), (9, 4)])
-def test_mask_training_takes_few_normals_and_encodes_varied_images(
-    category_folder, base_folder, run_folder, normals, expected
+@pytest.mark.parametrize(
+    ("features", "normals", "expected"), [(None, None, (2, 2)), (None, 1, (2, 1)), (1, 2, (1, 1)), (9, 9, (2, 2))]
+)
+def test_mask_training_reads_few_features_and_encodes_varied_images(
+    category_folder, base_folder, run_folder, features, normals, expected
 ):
     config = tiny_config(category_folder, run_folder, base_folder)
-    config = dataclasses.replace(config, masks=dataclasses.replace(config.masks, normal_batch_size=normals))
+    masks = dataclasses.replace(config.masks, normal_batch_size=normals, feature_batch_size=features)
+    config = dataclasses.replace(config, masks=masks)
     for batch in (make_batch(), varied_batch()):
         module = MaskModule(SeaSPipeline.from_pretrained(run_folder), config)
-        calls, decoded = [], []
+        calls, decoded, finished = [], [], []
         module.generator.vae.decoder.register_forward_pre_hook(lambda _, inputs, seen=decoded: seen.append(inputs[0]))
+        module.predictor.detail.register_forward_pre_hook(lambda _, inputs, seen=finished: seen.append(inputs))
         with spy_on_unet(module.generator.unet, calls):
             loss = module.training_step(batch, 0)
         assert torch.isfinite(loss)
-        assert len(calls[0][0]) == expected
-        assert [len(latents) for latents in decoded] == [expected]  # the detail branch sees normals too
-        assert bool(module.latents._kept) == ("anomaly_index" in batch)
+        assert len(calls[0][0]) == sum(expected)
+        assert [len(latents) for latents in decoded] == [expected[0]]
+        image, known, prompt = finished[0]
+        assert len(image) == len(known) == len(prompt) == 2 + min(normals or 2, 2)
+        pictures = torch.cat([batch["anomaly_image"], batch["normal_image"]])[: len(image)]
+        torch.testing.assert_close(image, pictures, atol=0.15, rtol=0)
+        assert bool(module.latents._kept) == bool((batch["anomaly_index"] >= 0).all())
+
+
+def test_normals_are_asked_about_a_type(category_folder, base_folder, run_folder):
+    """The prompts of the detail branch are those of anomalies, for every image."""
+    module = MaskModule(SeaSPipeline.from_pretrained(run_folder), tiny_config(category_folder, run_folder, base_folder))
+    pipe, seen = module.generator, []
+    possible = pooled_prompts(pipe, [pipe.prompt.anomaly_prompt(name) for name in pipe.anomaly_types])
+    module.predictor.detail.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
+    batch = make_batch()
+    module.training_step(batch, 0)
+    own = [list(pipe.anomaly_types).index(name) for name in batch["anomaly_type"]]
+    torch.testing.assert_close(seen[0][:2], possible[own])
+    assert all(any(torch.allclose(row, prompt) for prompt in possible) for row in seen[0][2:])
+
+
+def test_generator_trains_on_varied_images(category_folder, base_folder):
+    module = make_generator_module(category_folder, base_folder)
+    assert torch.isfinite(module.training_step(varied_batch(), 0))
+    assert not module.latents._kept
 
 
 def test_paper_masks_have_no_detail_branch_and_keep_normals_from_the_refinement(
@@ -141,10 +169,11 @@ def test_paper_masks_have_no_detail_branch_and_keep_normals_from_the_refinement(
     assert decoded == [2]
 
 
-def test_normal_batch_size_out_of_range(category_folder, base_folder, run_folder):
+@pytest.mark.parametrize("name", ["normal_batch_size", "feature_batch_size"])
+def test_batch_size_out_of_range(category_folder, base_folder, run_folder, name):
     config = tiny_config(category_folder, run_folder, base_folder)
-    config = dataclasses.replace(config, masks=dataclasses.replace(config.masks, normal_batch_size=0))
-    with pytest.raises(SeasError, match=r"masks\.normal_batch_size"):
+    config = dataclasses.replace(config, masks=dataclasses.replace(config.masks, **{name: 0}))
+    with pytest.raises(SeasError, match=rf"masks\.{name} is 0"):
         MaskModule(SeaSPipeline.from_pretrained(run_folder), config)
 
 
@@ -193,6 +222,7 @@ def test_official_changes_exactly_maps_loss_start_and_norm(category_folder, base
             tiny_config(category_folder, run_folder, base_folder, official=official),
         )
         norms = {type(part) for part in masks.predictor.modules() if isinstance(part, nn.GroupNorm | nn.BatchNorm2d)}
+        running = any("running_mean" in name for name, _ in masks.predictor.named_buffers())
         others = [
             type(part) for part in masks.predictor.modules() if not isinstance(part, nn.GroupNorm | nn.BatchNorm2d)
         ]
@@ -201,14 +231,20 @@ def test_official_changes_exactly_maps_loss_start_and_norm(category_folder, base
             for m in (module, masks)
         ]
         seen[official] = SimpleNamespace(
-            calls=calls, flags=flags, losses=losses, norms=norms, others=others, optimisers=optimisers
+            calls=calls,
+            flags=flags,
+            losses=losses,
+            norms=norms,
+            others=others,
+            optimisers=optimisers,
+            running=running,
         )
     fixed, quirky = seen[False], seen[True]
     assert fixed.flags == [("maps", False), ("loss", False)]
     assert quirky.flags == [("maps", True), ("loss", True)]
     assert fixed.losses["loss_da"] != quirky.losses["loss_da"]
-    assert fixed.norms == {nn.GroupNorm}
-    assert nn.BatchNorm2d in quirky.norms
+    assert nn.GroupNorm in fixed.norms
+    assert fixed.running and not quirky.running
     # What is the same: inputs of the U-Net (noise, timesteps, prompts), noise losses, other layers, optimisers.
     assert all(torch.equal(a, b) for a, b in zip(fixed.calls[0], quirky.calls[0], strict=True))
     assert fixed.losses["loss_sd"] == quirky.losses["loss_sd"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detail branch: shapes of any base, the start at zero, and that it learns what coarse features cannot show."""
+"""The detail branch: shapes, what its result depends on, and that it learns what it is for."""
 
 from __future__ import annotations
 
@@ -10,71 +10,121 @@ from hypothesis import strategies as st
 
 from seas_aug.errors import SeasError
 from seas_aug.losses import cross_entropy_dice_loss
-from seas_aug.masks import MaskPredictor
+from seas_aug.masks import MaskPredictor, probabilities
 from seas_aug.masks.detail import DetailBranch
 
 
+def inputs(batch=2, height=32, width=32, prompts=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(batch, 3, height, width, generator=generator) * 2 - 1
+    known = torch.rand(batch, 1, height, width, generator=generator)
+    return image, known, torch.randn(batch, prompts, generator=generator)
+
+
+def predictor_with_detail(official=False):
+    torch.manual_seed(0)
+    return MaskPredictor(
+        6, 5, (4, 3), width=16, attention_blocks=1, official=official, detail_width=8, prompt_channels=6
+    )
+
+
 @settings(max_examples=12, deadline=None)
-@given(st.integers(1, 3), st.integers(2, 9), st.integers(2, 9), st.integers(1, 2))
-def test_shape_follows_the_fine_feature(doublings, height, width, batch):
-    branch = DetailBranch(3, 8, doublings, 8)
-    factor = 2**doublings
-    fine, coarse = torch.randn(batch, 3, height * factor, width * factor), torch.randn(batch, 8, height, width)
+@given(st.integers(1, 3), st.integers(16, 70), st.integers(16, 70))
+def test_result_has_the_size_of_the_image(batch, height, width):
+    branch = DetailBranch(6, 8).eval()
     with torch.no_grad():
-        assert branch(fine, coarse).shape == (batch, 8, height * factor, width * factor)
+        assert branch(*inputs(batch, height, width)).shape == (batch, 2, height, width)
 
 
-def test_adds_nothing_at_first_and_then_depends_on_both_inputs():
+def test_depends_on_image_known_mask_and_type():
     torch.manual_seed(0)
-    branch = DetailBranch(3, 8, 2, 8)
-    fine, coarse = torch.randn(1, 3, 32, 32), torch.randn(1, 8, 8, 8)
-    assert not branch(fine, coarse).any()
-    torch.nn.init.normal_(branch.result.weight)
+    branch = DetailBranch(6, 8).eval()
+    image, known, prompt = inputs()
     with torch.no_grad():
-        first, other_fine, other_coarse = branch(fine, coarse), branch(fine + 1, coarse), branch(fine, -coarse)
-    assert not torch.allclose(first, other_fine)
-    assert not torch.allclose(first, other_coarse)
+        first = branch(image, known, prompt)
+        others = [branch(-image, known, prompt), branch(image, 1 - known, prompt), branch(image, known, -prompt)]
+    assert not any(torch.allclose(first, other) for other in others)
 
 
-def test_masks_do_not_depend_on_batch_mates():
-    torch.manual_seed(0)
-    predictor = MaskPredictor(6, 5, (4, 3), width=16, attention_blocks=1, detail_channels=8)
-    torch.nn.init.normal_(predictor.detail.result.weight)
-    unet = [torch.randn(3, 6, 4, 4), torch.randn(3, 5, 8, 8)]
-    vae = [torch.randn(3, 4, 16, 16), torch.randn(3, 3, 32, 32)]
+def test_finds_nothing_at_first():
+    branch = DetailBranch(6, 8)
     with torch.no_grad():
-        together = predictor(unet, vae).refined
-        alone = [predictor([f[i : i + 1] for f in unet], [f[i : i + 1] for f in vae]).refined for i in range(3)]
-    torch.testing.assert_close(torch.cat(alone), together, rtol=1e-4, atol=1e-5)
+        assert float(probabilities(branch(*inputs())).mean()) < 0.15
 
 
-def test_finds_a_line_that_coarse_features_do_not_show():
-    """A column slightly brighter than its neighbours, on strong shading; the coarse features are pure noise.
+@pytest.mark.parametrize("official", [False, True])
+def test_masks_depend_on_batch_mates_only_if_official(official):
+    predictor = predictor_with_detail(official)
+    image, known, prompt = inputs(3)
+    predictor.detail_logits(known, image, prompt)  # some statistics
+    predictor.eval()
+    together = predictor.finish(known, image, prompt)
+    rows = [slice(i, i + 1) for i in range(3)]
+    alone = torch.cat([predictor.finish(known[row], image[row], prompt[row]) for row in rows])
+    assert torch.allclose(alone, together, atol=1e-5) is not official
 
-    What stands out from its neighbours only cannot be told by 1 x 1 convolutions.
+
+def test_finished_mask_is_that_of_the_detail_branch_or_the_known_one():
+    image, known, prompt = inputs()
+    predictor = predictor_with_detail().eval()
+    with torch.no_grad():
+        expected = predictor.detail(image, known, prompt).softmax(dim=1)[:, 1:]
+    torch.testing.assert_close(predictor.finish(known, image, prompt), expected)
+    plain = MaskPredictor(6, 5, (4, 3), width=16, attention_blocks=1)
+    assert plain.finish(known.double(), image, prompt).dtype == torch.float32
+    torch.testing.assert_close(plain.finish(known, image, prompt), known)
+    with pytest.raises(ValueError, match="no detail branch"):
+        plain.detail_logits(known, image, prompt)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-5), (torch.bfloat16, 0.05)])
+def test_float16_autocast_is_kept_out_and_bfloat16_let_through(dtype, tolerance):
+    predictor = predictor_with_detail().eval()
+    image, known, prompt = inputs()
+    expected = predictor.finish(known, image, prompt)
+    with torch.autocast("cpu", dtype=dtype):
+        found = predictor.finish(known, image, prompt)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+def test_learns_a_thin_line_of_the_type_that_it_is_asked_for():
+    """Every image has a dark row and a dark column on strong shading; one prompt means the row, the other the column.
+
+    No coarse map shows them: the mask that is known is empty.
     """
+    torch.manual_seed(0)
+    branch = DetailBranch(2, 8)
+    optimiser = torch.optim.AdamW(branch.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(1)
 
-    def train(detail_channels):
-        torch.manual_seed(0)
-        predictor = MaskPredictor(2, 2, (2, 2), width=8, attention_blocks=1, detail_channels=detail_channels)
-        optimiser = torch.optim.AdamW(predictor.parameters(), lr=1e-2)
-        for _ in range(80):
-            target = torch.zeros(4, 1, 16, 16)
-            for row, column in enumerate(torch.randint(0, 16, (4,)).tolist()):
-                target[row, :, :, column] = 1
-            shading = torch.nn.functional.interpolate(4 * torch.randn(4, 2, 3, 3), size=(16, 16), mode="bilinear")
-            fine = shading + target
-            noise = [torch.randn(4, 2, 2, 2), torch.randn(4, 2, 4, 4)]
-            loss = cross_entropy_dice_loss(predictor(noise, [torch.randn(4, 2, 8, 8), fine]).refined, target)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        return float(loss.detach())
+    def draw(count=8):
+        corners = 0.5 * torch.randn(count, 1, 3, 3, generator=generator)
+        image = torch.nn.functional.interpolate(corners, size=(32, 32), mode="bilinear").expand(-1, 3, -1, -1).clone()
+        target, prompt = torch.zeros(count, 1, 32, 32), torch.zeros(count, 2)
+        for row, (y, x) in enumerate(torch.randint(2, 30, (count, 2), generator=generator).tolist()):
+            image[row, :, y] -= 0.6
+            image[row, :, :, x] -= 0.6
+            prompt[row, row % 2] = 1
+            if row % 2:
+                target[row, :, :, x] = 1
+            else:
+                target[row, :, y] = 1
+        return image, torch.zeros_like(target), prompt, target
 
-    assert train(8) < 0.7 * train(0)
+    for _ in range(120):
+        *given_, target = draw()
+        loss = cross_entropy_dice_loss(branch(*given_), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    *given_, target = draw(16)
+    with torch.no_grad():
+        found, inside = probabilities(branch.eval()(*given_)) > 0.5, target > 0.5
+    assert float((found & inside).sum() / (found | inside).sum()) > 0.6
 
 
-@pytest.mark.parametrize("channels", [-8, 4, 12])
-def test_width_out_of_range(channels):
-    with pytest.raises(SeasError, match=r"masks\.detail_channels"):
-        MaskPredictor(4, 4, (4,), width=8, attention_blocks=1, detail_channels=channels)
+@pytest.mark.parametrize("width", [-8, 4, 12])
+def test_width_out_of_range(width):
+    with pytest.raises(SeasError, match=r"masks\.detail_width"):
+        MaskPredictor(4, 4, (4,), width=8, attention_blocks=1, detail_width=width, prompt_channels=4)

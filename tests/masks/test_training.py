@@ -9,7 +9,7 @@ import torch
 from seas_aug.config import MaskConfig
 from seas_aug.losses import cross_entropy_dice_loss, focal_loss
 from seas_aug.masks.predictor import MaskLogits, MaskPredictor
-from seas_aug.masks.training import mask_losses, read_features
+from seas_aug.masks.training import detail_loss, loss_function, mask_losses, read_features, tell, with_normals
 from tests.tiny_models import tiny_unet, tiny_vae
 
 
@@ -35,7 +35,8 @@ def test_losses_of_anomaly_and_normal_half():
     mask = torch.zeros(2, 1, 16, 16)
     mask[0, 0, 5, 6] = 1
     mask[1, 0, 8:, :8] = 1
-    found = mask_losses(predictor, [torch.zeros(5, 1, 2, 2), torch.zeros(5, 1, 4, 4)], [torch.zeros(2, 1, 8, 8)], mask)
+    features = [torch.zeros(5, 1, 2, 2), torch.zeros(5, 1, 4, 4)]
+    found, seen = mask_losses(predictor, features, [torch.zeros(2, 1, 8, 8)], mask)
     assert calls == [("anomaly", [2, 2]), ("normal", [3, 3])]
     target = torch.zeros(5, 1, 16, 16)
     target[:2] = mask
@@ -46,21 +47,52 @@ def test_losses_of_anomaly_and_normal_half():
     assert float(found["loss_refined"]) == pytest.approx(float(refined))
     small = focal_loss(torch.cat([logits["anomaly_coarse"], logits["normal_coarse"]]), coarse)
     assert float(found["loss_coarse"]) == pytest.approx(float(small))
+    both = torch.cat([logits["anomaly"], logits["normal"]])
+    torch.testing.assert_close(seen, torch.sigmoid(both[:, 1:] - both[:, :1]))
 
 
-def test_normals_with_decoder_features_go_through_everything():
-    logits = MaskLogits(
-        *(torch.randn(5, 2, size, size, generator=torch.Generator().manual_seed(1)) for size in (16, 4))
-    )
-    mask = torch.zeros(2, 1, 16, 16)
-    mask[:, :, 4:9, 5:7] = 1
-    features = [torch.zeros(5, 1, 2, 2), torch.zeros(5, 1, 4, 4)]
-    found = mask_losses(lambda *_: logits, features, [torch.zeros(5, 1, 8, 8)], mask, "cross_entropy_dice")
-    target = torch.cat([mask, torch.zeros(3, 1, 16, 16)])
-    expected = cross_entropy_dice_loss(logits.refined, target)
-    assert float(found["loss_refined"]) == pytest.approx(float(expected))
-    small = cross_entropy_dice_loss(logits.coarse, torch.nn.functional.max_pool2d(target, 4))
-    assert float(found["loss_coarse"]) == pytest.approx(float(small))
+def test_losses_by_name():
+    assert loss_function("focal") is focal_loss
+    assert loss_function("cross_entropy_dice") is cross_entropy_dice_loss
+
+
+def test_normal_images_have_an_empty_target():
+    mask = torch.tensor([0.0, 0.4, 0.6, 1.0]).reshape(1, 1, 2, 2)
+    target = with_normals(mask, 2)
+    assert target.flatten(1).tolist() == [[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_detail_branch_is_told_the_truth_another_mask_or_nothing():
+    """Masks here are numbers: image 2 k is known as k + 1, odd ones are not known."""
+    found = torch.arange(1.0, 301).reshape(300, 1, 1, 1).expand(-1, -1, 2, 2)
+    told = tell(found, torch.arange(0, 600, 2), 600, torch.Generator().manual_seed(0))
+    assert told.shape == (600, 1, 2, 2)
+    told = told[:, 0, 0, 0]
+    truth = torch.arange(1.0, 301)
+    known, unknown = told[::2], told[1::2]
+    assert 0.63 < float((known == truth).float().mean()) < 0.77
+    assert 0.10 < float((known == 0).float().mean()) < 0.20
+    assert 0.10 < float(((known != truth) & (known > 0)).float().mean()) < 0.20
+    assert 0.80 < float((unknown == 0).float().mean()) < 0.90
+    again = tell(found, torch.arange(0, 600, 2), 600, torch.Generator().manual_seed(0))
+    assert torch.equal(again[:, 0, 0, 0], told)
+
+
+def test_detail_loss_is_that_of_the_logits_with_a_little_grain():
+    seen = {}
+
+    class Predictor:
+        def detail_logits(self, known, image, prompt):
+            seen.update(known=known, image=image, prompt=prompt)
+            return torch.cat([-known, known], dim=1)
+
+    image, known = torch.zeros(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
+    target = (torch.rand(2, 1, 64, 64) > 0.5).float()
+    prompt = torch.randn(2, 5)
+    loss = detail_loss(Predictor(), image, known, prompt, target, "focal", torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loss, focal_loss(torch.cat([-known, known], dim=1), target))
+    assert seen["known"] is known and seen["prompt"] is prompt
+    assert float(seen["image"].std()) == pytest.approx(0.02, rel=0.05)
 
 
 def test_features_have_no_gradient_and_decode_the_anomalies_only():
@@ -75,17 +107,49 @@ def test_features_have_no_gradient_and_decode_the_anomalies_only():
     assert [len(feature) for feature in fine] == [2, 2]
     assert not any(feature.requires_grad for feature in (*low_and_mid, *fine))
     predictor = MaskPredictor.for_models(unet, vae, MaskConfig(attention_blocks=1))
-    losses = mask_losses(predictor, low_and_mid, fine, torch.ones(2, 1, 64, 64))
+    losses, found = mask_losses(predictor, low_and_mid, fine, torch.ones(2, 1, 64, 64))
     sum(losses.values()).backward()
-    assert all(weight.grad is not None for weight in predictor.parameters())
+    learning = {name for name, weight in predictor.named_parameters() if weight.grad is not None}
+    assert learning == {name for name, _ in predictor.named_parameters() if not name.startswith("detail.")}
+    assert not found.requires_grad
 
 
-def test_same_architecture(tmp_path):
+def taken_parts(mine, theirs):
+    """Which of the two parts has the weights of ``theirs`` after taking over what fits."""
+    mine.take_over(theirs)
+    equal = {
+        name: name in theirs.state_dict() and torch.equal(weight, theirs.state_dict()[name])
+        for name, weight in mine.state_dict().items()
+        if weight.numel() > 1 and "norm" not in name  # statistics and scales start alike
+    }
+    return tuple(
+        all(same for name, same in equal.items() if name.startswith("detail.") == detail) for detail in (False, True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (True, True)),
+        ({"attention_blocks": 2}, (False, True)),
+        ({"detail_width": 8}, (True, False)),
+        ({"channels": 16, "detail_width": 8}, (False, False)),
+    ],
+)
+def test_predictors_take_over_the_parts_that_fit(tmp_path, changes, expected):
     unet, vae = tiny_unet(), tiny_vae()
-    one = MaskPredictor.for_models(unet, vae, MaskConfig(attention_blocks=1))
-    one.save_pretrained(tmp_path / "predictor")
-    again = MaskPredictor.from_pretrained(tmp_path / "predictor")
-    assert again.same_architecture(one)
-    assert one.same_architecture(again)
-    for config, official in ((MaskConfig(attention_blocks=2), False), (MaskConfig(attention_blocks=1), True)):
-        assert not MaskPredictor.for_models(unet, vae, config, official).same_architecture(one)
+    torch.manual_seed(0)
+    base = MaskPredictor.for_models(unet, vae, MaskConfig(attention_blocks=1, channels=8))
+    base.save_pretrained(tmp_path / "predictor")
+    config = MaskConfig(**{"attention_blocks": 1, "channels": 8, **changes})
+    mine = MaskPredictor.for_models(unet, vae, config)
+    assert taken_parts(mine, MaskPredictor.from_pretrained(tmp_path / "predictor")) == expected
+
+
+def test_official_predictors_take_over_nothing():
+    unet, vae = tiny_unet(), tiny_vae()
+    config = MaskConfig(attention_blocks=1)
+    base = MaskPredictor.for_models(unet, vae, config)
+    assert not MaskPredictor.for_models(unet, vae, config, official=True).take_over(base)
+    without = MaskPredictor.for_models(unet, vae, MaskConfig(attention_blocks=1, detail_width=0))
+    assert without.take_over(base)

@@ -11,7 +11,7 @@ from torch import nn
 from seas_aug.base.latents import decode_latents, encode_latents
 from seas_aug.errors import SeasError
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline, pooled_prompts
 
 STRIDE = 1_000_003  # between the seeds of one image's draws
 
@@ -22,7 +22,8 @@ def pipe(run_folder):
     loaded = SeaSPipeline.from_pretrained(run_folder)
     loaded.set_progress_bar_config(disable=True)
     with torch.no_grad():
-        loaded.mask_predictor.head[-1].bias.copy_(torch.tensor([0.6, -0.6]))
+        loaded.mask_predictor.detail.result.bias.copy_(torch.tensor([0.6, -0.6]))
+        loaded.mask_predictor.detail.result.weight.mul_(20)
     return with_sampling(loaded, mask_threshold=0.2)
 
 
@@ -47,6 +48,9 @@ class SometimesEmpty(nn.Module):
                 refined[row, 1, :16] = 20
         return SimpleNamespace(refined=refined)
 
+    def finish(self, known, image, prompt):
+        return known
+
 
 def assert_same(left, right):
     assert torch.equal(left.images, right.images)
@@ -70,6 +74,29 @@ def test_output(pipe):
         assert pipe.sampling.mask_threshold < record.score <= 1
         assert record.retries == 0
     assert len({image.numpy().tobytes() for image in pairs.images}) == 3
+
+
+def test_masks_are_finished_with_the_image_and_the_prompt_that_belong_to_them(pipe, monkeypatch):
+    """What the detail branch sees is the picture that is returned, the mean mask of its steps, and its own prompt."""
+    seen = []
+
+    def finish(known, image, prompt):
+        seen.append((known, image, prompt))
+        return (known > known.median()).float()
+
+    monkeypatch.setattr(pipe.mask_predictor, "finish", finish)
+    pairs = pipe("crack", num_images=3, seed=2, batch_size=2)
+    settings = SamplerSettings(4, 3.0, 0.8, 2, False, pipe.prompt.normal_prompt())
+    prompt = pipe.prompt.anomaly_prompt("crack")
+    for row, (known, image, words) in enumerate(seen):
+        torch.testing.assert_close(image[0] / 2 + 0.5, pairs.images[row])
+        torch.testing.assert_close(words, pooled_prompts(pipe, [prompt]))
+        request = ImageRequest(row + 2, row + 2, (row + 2) % 4, 0)
+        with torch.no_grad():
+            _, expected = draw_pairs(pipe, [request], pipe.references, prompt, True, settings)
+        torch.testing.assert_close(known, expected)
+        assert torch.equal(pairs.masks[row], (known[0] > known[0].median()).float())
+    assert len(seen) == 3
 
 
 def test_saved_and_loaded_again(pipe, tmp_path):

@@ -10,6 +10,7 @@ from seas_aug.prompt import (
     add_prompt_tokens,
     encode_prompts,
     merge_prompt_tokens,
+    pool_prompts,
 )
 from tests.tiny_models import TEXT_WIDTH, tiny_text_encoder, tiny_tokenizer
 
@@ -107,3 +108,11 @@ def test_mistakes_are_named(models):
         add_prompt_tokens(tokenizer, encoder, PROMPT)
     with pytest.raises(SeasError, match="load both from the same base"):
         add_prompt_tokens(tiny_tokenizer(), encoder, PROMPT)
+
+
+def test_pooled_prompts_are_the_mean_of_their_own_tokens():
+    """Padding repeats the end token, as CLIP's does; only the first one counts."""
+    hidden = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[1, 5, 9, 9, 9], [1, 9, 9, 9, 9], [1, 5, 6, 7, 9]])
+    expected = torch.stack([hidden[0, :3].mean(0), hidden[1, :2].mean(0), hidden[2].mean(0)])
+    torch.testing.assert_close(pool_prompts(hidden, ids, 9), expected)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretrain the embedded base: ``python -m seas_aug.base.pretrain {autoencoder,diffusion,export_base,masks} --help``.
+"""Pretrain the embedded base: ``python -m seas_aug.base.pretrain STAGE --help``.
 
-The stages run one after the other, each for about an hour on one CPU core, and each continues where it was
-stopped. They read nothing but the renderer.
+The stages, in this order: autoencoder, diffusion, export_base, masks, details, and export_base again, each for up to an
+hour on one CPU core. Each continues where it was stopped. They read nothing but the renderer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.architecture import LATENT_CHANNELS
 from seas_aug.base.pretrain.autoencoder import AutoencoderModule
+from seas_aug.base.pretrain.details import DetailPretraining, DetailScenes
 from seas_aug.base.pretrain.diffusion import DiffusionModule, LatentPool, LatentScenes
 from seas_aug.base.pretrain.export import export_base
 from seas_aug.base.pretrain.linear_start import patch_basis, write_linear_code
@@ -25,11 +26,13 @@ from seas_aug.base.pretrain.masks import MaskPretraining, MaskScenes
 from seas_aug.base.pretrain.scenes import CropDataset, ScenePool
 
 _HELD_OUT_SEED = 10_000_000
+_NORMAL_SHARE = 0.3  # of the scenes that the detail branch learns from
 
 
 def _trainer(folder: Path, steps: int, precision: str, threads: int | None, ema_decay: float) -> lightning.Trainer:
     if threads:
         torch.set_num_threads(threads)
+    averaging = [EMAWeightAveraging(decay=ema_decay)] if ema_decay else []
     return lightning.Trainer(
         max_steps=steps,
         precision=precision,  # type: ignore[arg-type]
@@ -42,7 +45,7 @@ def _trainer(folder: Path, steps: int, precision: str, threads: int | None, ema_
         check_val_every_n_epoch=None,
         callbacks=[
             ModelCheckpoint(folder, filename="last", every_n_train_steps=250, enable_version_counter=False),
-            EMAWeightAveraging(decay=ema_decay),
+            *averaging,
             TQDMProgressBar(refresh_rate=25),
         ],
     )
@@ -185,9 +188,50 @@ def masks(
     trainer.save_checkpoint(output / "final.ckpt")
 
 
+def details(
+    base: str = "embedded",
+    output: Path = Path("runs/base/details"),
+    steps: int = 6000,
+    batch_size: int = 14,
+    scenes: int = 12000,
+    lr: float = 3e-3,
+    precision: str = "bf16-mixed",
+    threads: int | None = None,
+    seed: int = 5,
+) -> None:
+    """Stage 5: the detail branch of the mask predictor, on rendered images; the rest of it is kept.
+
+    Args:
+        base: folder or name of the base with the mask predictor of stage 4.
+        output: folder for checkpoints and the log.
+        steps: optimiser updates.
+        batch_size: scenes per update.
+        scenes: rendered scenes kept in memory.
+        lr: peak learning rate.
+        precision: Lightning precision.
+        threads: CPU threads.
+        seed: seed of scenes and weights.
+    """
+    lightning.seed_everything(seed)
+    pool = ScenePool(scenes, 128, first_seed=40_000_000)
+    train = DetailScenes(pool, steps * batch_size, _NORMAL_SHARE, seed)
+    held_out = DetailScenes(ScenePool(256, 128, _HELD_OUT_SEED), 256, _NORMAL_SHARE, 0, vary=False)
+    module = DetailPretraining(base, steps, lr)
+    # Averaged weights do not fit the statistics of batch normalisation, which follow the current ones.
+    trainer = _trainer(output, steps, precision, threads, ema_decay=0.0)
+    trainer.fit(
+        module,
+        DataLoader(train, batch_size, shuffle=False),
+        DataLoader(held_out, 32),
+        ckpt_path=_resume(output),
+        weights_only=True,
+    )
+    trainer.save_checkpoint(output / "final.ckpt")
+
+
 def main() -> None:
     """Run one stage."""
-    jsonargparse.CLI([autoencoder, diffusion, export_base, masks], as_positional=False)
+    jsonargparse.CLI([autoencoder, diffusion, export_base, masks, details], as_positional=False)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,17 @@ class LatentPool:
     def cached(
         cls, path: Path, autoencoder: Path | str, count: int, first_seed: int, threads: int | None = None
     ) -> LatentPool:
-        """Read the pool from ``path``, or render and encode it first."""
+        """Read the pool from ``path``, or render and encode it first.
+
+        Raises:
+            SeasError: ``path`` holds another pool.
+        """
+        recipe = {"autoencoder": str(autoencoder), "count": count, "first_seed": first_seed}
         if path.exists():
             saved = torch.load(path, weights_only=True)
+            if saved.get("recipe") != recipe:
+                message = f"{path} holds other latents ({saved.get('recipe')}) than {recipe}; delete it to make these."
+                raise SeasError(message)
             return cls(saved["latents"], saved["masks"], saved["prompts"])
         if threads:
             torch.set_num_threads(threads)
@@ -78,7 +86,7 @@ class LatentPool:
             prompts += [scene.prompt for scene in scenes]
         pool = cls(torch.cat(latents), torch.cat(masks), prompts)
         with atomic_write(path) as file:
-            torch.save({"latents": pool.latents, "masks": pool.masks, "prompts": prompts}, file)
+            torch.save({"recipe": recipe, "latents": pool.latents, "masks": pool.masks, "prompts": prompts}, file)
         return pool
 
 

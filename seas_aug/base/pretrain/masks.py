@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretraining of the mask predictor on rendered defects, whose masks are exact."""
+"""Pretraining of Refined Mask Prediction on rendered defects, whose masks are exact."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class MaskScenes(Dataset):
 
 
 class MaskPretraining(lightning.LightningModule):
-    """Trains a mask predictor on the frozen base, at the settings of fine-tuning.
+    """Trains a mask predictor, its detail branch left out, on the frozen base, at the settings of fine-tuning.
 
     Args:
         base: name or folder of the base.
@@ -67,7 +67,7 @@ class MaskPretraining(lightning.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         models = load_base(base)
-        self.settings = MaskConfig()
+        self.settings = MaskConfig(detail_width=0)  # that branch has a stage of its own
         self.predictor = MaskPredictor.for_models(models.unet, models.vae, self.settings)
         for part in (models.unet, models.vae, models.text_encoder):
             part.requires_grad_(False).eval()
@@ -89,12 +89,11 @@ class MaskPretraining(lightning.LightningModule):
         noisy = self.models.scheduler.add_noise(latents, noise, timesteps)
         prompts = [*batch["defect_prompt"], *batch["normal_prompt"]]
         context, _ = encode_prompts(self.models.tokenizer, self.models.text_encoder, prompts)
-        decoded = count if self.predictor.detail is None else 2 * count
-        return read_features(self.models.unet, self.models.vae, noisy, timesteps, context.detach(), decoded)
+        return read_features(self.models.unet, self.models.vae, noisy, timesteps, context.detach(), count)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         """Return the loss of refined and coarse masks."""
-        losses = mask_losses(self.predictor, *self._features(batch, None), batch["mask"], self.settings.loss)
+        losses, _ = mask_losses(self.predictor, *self._features(batch, None), batch["mask"], self.settings.loss)
         self.log_dict({name: value.detach() for name, value in losses.items()}, prog_bar=True)
         return losses["loss_refined"] + losses["loss_coarse"]
 
@@ -102,8 +101,7 @@ class MaskPretraining(lightning.LightningModule):
         """Log the IoU, pooled over scenes that are not trained on, always with the same noise."""
         unet_features, vae_features = self._features(batch, torch.Generator().manual_seed(batch_index))
         count = len(batch["mask"])
-        halves = ([feature[:count] for feature in features] for features in (unet_features, vae_features))
-        found = probabilities(self.predictor(*halves).refined)
+        found = probabilities(self.predictor([feature[:count] for feature in unet_features], vae_features).refined)
         self.iou.update(found, batch["mask"].int())
         self.log("val_iou", self.iou, prog_bar=True, batch_size=count)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ScenePool:
-    """Rendered scenes in memory.
+    """Rendered scenes in memory: ``images`` uint8 ``[N, H, W, 3]``, ``masks`` bool ``[N, H, W]``, ``prompts``.
 
     Args:
         count: number of scenes.
@@ -30,6 +30,7 @@ class ScenePool:
             render_scene(first_seed + index, size) for index in tqdm(range(count), desc="rendering scenes")
         ]
         self.images = np.stack([scene.image for scene in scenes])
+        self.masks = np.stack([scene.mask > 0 for scene in scenes])
         self.prompts = [scene.prompt for scene in scenes]
 
     def __len__(self) -> int:
