@@ -239,6 +239,10 @@ class SamplingConfig:
             product, so that their difference is the defect alone. ``empty``, the empty prompt (paper).
         strength: share of the noise that the reference normal starts with; 1 starts from almost pure noise as the
             paper does, lower values keep more of the reference outside the defect.
+        copied_share: share of the defect images that start from the reference with a few-shot defect copied onto it,
+            turned and enlarged at random, in place of the reference alone (paper: 0). A small base cannot invent a
+            crack out of noise: it draws blotches there, while a copied defect it draws anew.
+        copied_strength: strength of those images; more, and the embedded base loses the defect and the grain.
         mask_threshold: probability above which a pixel belongs to the defect (paper: 0.2, which makes up for masks that
             the authors' code shrinks by an integer cast, which the code here does not).
         mask_steps: the mask is the mean over this many last steps (paper: 3; at 20 steps the last two lie at the
@@ -250,12 +254,20 @@ class SamplingConfig:
     guidance_scale: float = 3.0
     guidance_from: GuidanceFrom = "normal"
     strength: float = 0.65
+    copied_share: float = 1.0
+    copied_strength: float = 0.25
     mask_threshold: float = 0.3
     mask_steps: int = 2
     max_retries: int = 20
 
     def __post_init__(self) -> None:
-        _check(0 < self.strength <= 1, f"sampling.strength is {self.strength}; give a number above 0 and up to 1.")
+        for name in ("strength", "copied_strength"):
+            value = getattr(self, name)
+            _check(0 < value <= 1, f"sampling.{name} is {value}; give a number above 0 and up to 1.")
+        _check(
+            0 <= self.copied_share <= 1,
+            f"sampling.copied_share is {self.copied_share}; give a number from 0 to 1.",
+        )
         _check(
             self.guidance_from in ("normal", "empty"),
             f"sampling.guidance_from is {self.guidance_from!r}; give 'normal' or 'empty'.",

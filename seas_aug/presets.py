@@ -62,6 +62,7 @@ def paper_preset() -> FineTuneConfig:
             guidance_scale=8.0,
             guidance_from="empty",
             strength=1.0,
+            copied_share=0.0,
             mask_threshold=0.2,
             mask_steps=3,
         ),

@@ -134,7 +134,8 @@ def visited_timesteps(steps: int, config: FineTuneConfig) -> int:
         return steps
     sampling = config.sampling
     # The steps that read the mask are always taken, and the start is the nearest step of the grid.
-    share = max(sampling.strength, sampling.mask_steps / sampling.num_inference_steps)
+    strengths = [sampling.strength, *([sampling.copied_strength] if sampling.copied_share else [])]
+    share = max(*strengths, sampling.mask_steps / sampling.num_inference_steps)
     return min(steps, math.ceil((share + 0.5 / sampling.num_inference_steps) * steps))
 
 

@@ -18,7 +18,8 @@ from seas_aug.finetune.optimiser import adamw
 from seas_aug.masks.predictor import MaskPredictor
 from seas_aug.masks.training import detail_loss, mask_losses, read_features, tell, with_normals
 from seas_aug.noise.start import start_latent
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline, pooled_prompts
+from seas_aug.pipeline.drawing import pooled_prompts
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from seas_aug.prompt.embedding import encode_prompts
 
 

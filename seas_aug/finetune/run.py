@@ -17,7 +17,7 @@ from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, as_plai
 from seas_aug.data.category import Category, read_mvtec_folder
 from seas_aug.data.datamodule import FewShotDataModule, choose_normals
 from seas_aug.data.few_shot import FewShotSplit, content_hash, select_few_shot
-from seas_aug.data.images import check_category_images, load_image
+from seas_aug.data.images import check_category_images, load_image, load_mask
 from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
 from seas_aug.finetune.generator_module import GeneratorModule, visited_timesteps
@@ -26,6 +26,7 @@ from seas_aug.finetune.optimiser import count_updates
 from seas_aug.finetune.preview import PreviewGrid
 from seas_aug.finetune.preview_rows import generator_rows, mask_rows
 from seas_aug.finetune.training import MakeData, fit
+from seas_aug.pipeline.few_shot import FewShotDefects
 from seas_aug.pipeline.references import References
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
 from seas_aug.prompt.embedding import add_prompt_tokens, merge_prompt_tokens
@@ -173,7 +174,7 @@ def _train_generator(
     module = GeneratorModule(models, prompt, embedding, config, size)
     updates = count_updates(settings, len(prompt.anomaly_types))
     pipe = _pipeline(config, models, prompt, size)
-    pipe.references = read_references(normals, size, config)
+    pipe.references, pipe.few_shot = read_references(normals, size, config), read_few_shot(split, size, config)
     rows = generator_rows(pipe, split, config, size)
     fit(
         module,
@@ -213,9 +214,8 @@ def _train_masks(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Pat
         gradient_clip=settings.gradient_clip,
     )
     pipe.to("cpu")
-    references = pipe.references
     finished = _with_masks(pipe, module)
-    finished.references = references
+    finished.references, finished.few_shot = pipe.references, pipe.few_shot
     with atomic_folder(config.output / "model") as folder:
         finished.save_pretrained(folder)
 
@@ -271,3 +271,14 @@ def read_references(normals: tuple[Path, ...], size: int, config: FineTuneConfig
     files = tqdm(normals, desc="reading normal images", disable=len(normals) < 500)
     images = torch.stack([load_image(path, size, config.data.resize) for path in files])
     return References(images, tuple(str(path) for path in normals))
+
+
+def read_few_shot(split: FewShotSplit, size: int, config: FineTuneConfig) -> FewShotDefects | None:
+    """Read the defects that generated images may start from; None where none do."""
+    if config.official or not config.sampling.copied_share:
+        return None
+    images = torch.stack([load_image(sample.image, size, config.data.resize) for sample in split.samples])
+    masks = torch.stack([load_mask(sample.mask, size, config.data.resize) for sample in split.samples])
+    types = tuple(sample.anomaly_type for sample in split.samples)
+    names = tuple(str(sample.image) for sample in split.samples)
+    return FewShotDefects(images, masks, types, names, config.data.rotate, config.data.flip)

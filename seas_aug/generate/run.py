@@ -181,6 +181,7 @@ def _make(
                 "score": float(record.score) if math.isfinite(record.score) else None,
                 "retries": int(record.retries),
                 "reference_source": str(record.reference),
+                "copied_from": list(record.copied_from),
                 "versions": versions,
             },
         )

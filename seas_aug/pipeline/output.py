@@ -20,6 +20,7 @@ class PairRecord:
         reference: name of the real normal image that it started from.
         score: mean mask probability inside the mask, 0 to 1 (1 for a normal image).
         retries: how many draws had an empty mask before this one.
+        copied_from: few-shot images whose defects were copied onto the reference for it to start from.
     """
 
     seed: int
@@ -28,6 +29,7 @@ class PairRecord:
     reference: str
     score: float
     retries: int
+    copied_from: tuple[str, ...] = ()
 
 
 @dataclass

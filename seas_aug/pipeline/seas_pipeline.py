@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,20 +12,17 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from safetensors import SafetensorError
 
-from seas_aug.base.latents import decode_latents
 from seas_aug.config import SamplingConfig
 from seas_aug.errors import SeasError
+from seas_aug.pipeline.drawing import Drawing, draw_all
+from seas_aug.pipeline.few_shot import FewShotDefects
 from seas_aug.pipeline.output import PairRecord, SeaSPipelineOutput
 from seas_aug.pipeline.references import References
-from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs, first_index
-from seas_aug.prompt.embedding import encode_prompts, pool_prompts
+from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, first_index
 from seas_aug.prompt.ua_prompt import UAPrompt
 
 # For the type checker, whom diffusers' own hints lead astray.
 _DiffusionPipeline: Any = DiffusionPipeline
-
-# A redrawn image takes its next seed this far away, beyond the seeds of any neighbouring image.
-_RETRY_STRIDE = 1_000_003
 
 
 class SeaSPipeline(_DiffusionPipeline):
@@ -81,6 +79,7 @@ class SeaSPipeline(_DiffusionPipeline):
             max_timestep=max_timestep,
         )
         self.references: References | None = None
+        self.few_shot: FewShotDefects | None = None
 
     @property
     def prompt(self) -> UAPrompt:
@@ -100,8 +99,9 @@ class SeaSPipeline(_DiffusionPipeline):
     @property
     def sampling(self) -> SamplingConfig:
         """Default sampling settings of the run."""
-        # Runs of version 0.1 say nothing of it and were made with the empty prompt.
-        return SamplingConfig(**{"guidance_from": "empty", **self.config.sampling} if self.config.sampling else {})
+        # The first runs say nothing of these and were made without.
+        before = {"guidance_from": "empty", "copied_share": 0.0}
+        return SamplingConfig(**{**before, **self.config.sampling} if self.config.sampling else {})
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **kwargs: Any) -> SeaSPipeline:
@@ -132,15 +132,17 @@ class SeaSPipeline(_DiffusionPipeline):
         if pipeline is None:
             message = f"{folder} is a base model, not a fine-tuned one; run 'seas-aug finetune --base {folder}' first."
             raise SeasError(message)
-        pipeline.references = References.load(folder)
+        pipeline.references, pipeline.few_shot = References.load(folder), FewShotDefects.load(folder)
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Write the model as a diffusers folder of safetensors, its reference images beside it."""
+        """Write the model as a diffusers folder of safetensors, its reference images and few-shot defects beside it."""
         self._forget_origin()
         super().save_pretrained(str(save_directory), **kwargs)
         if self.references is not None:
             self.references.save(Path(save_directory))
+        if self.few_shot is not None:
+            self.few_shot.save(Path(save_directory))
 
     def _forget_origin(self) -> None:
         """Drop what loading and use leave in the parts, so that the same model is saved as the same files."""
@@ -180,7 +182,8 @@ class SeaSPipeline(_DiffusionPipeline):
             references: own normal images to start from, uint8 ``[M, 3, H, W]`` or float in [0, 1], of the model's size.
             reference_indices: which reference each image starts from.
             seeds: one seed per image, in place of ``seed``.
-            strength: see :class:`~seas_aug.config.SamplingConfig`; None takes the run's own, as do the following.
+            strength: of every image, whatever it starts from; None takes the run's own ones
+                (:class:`~seas_aug.config.SamplingConfig`), as do the following.
             guidance_scale: classifier-free guidance.
             num_inference_steps: solver steps.
 
@@ -201,66 +204,44 @@ class SeaSPipeline(_DiffusionPipeline):
         indices = [value % len(bank) for value in image_seeds] if reference_indices is None else list(reference_indices)
         _check_request(num_images, batch_size, image_seeds, indices, len(bank))
         requests = [ImageRequest(value, value, index, 0) for value, index in zip(image_seeds, indices, strict=True)]
-        done = self._draw_all(requests, bank, prompt, bool(types), settings, batch_size)
+        drawing = Drawing(
+            bank,
+            prompt,
+            types,
+            from_reference=settings,
+            from_copy=self._copy_settings(settings, strength),
+            copied_share=self._copied_share(),
+        )
+        done = draw_all(self, requests, drawing, batch_size)
         records = [
             PairRecord(
-                request.seed, tuple(sorted(types)), prompt, bank.names[request.reference], score, request.retries
+                drawn.request.seed,
+                tuple(sorted(types)),
+                prompt,
+                bank.names[drawn.request.reference],
+                drawn.score,
+                drawn.request.retries,
+                drawn.copied_from,
             )
-            for request, _, _, score in done
+            for drawn in done
         ]
         return SeaSPipelineOutput(
-            images=torch.stack([image for _, image, _, _ in done]),
-            masks=torch.stack([mask for _, _, mask, _ in done]),
+            images=torch.stack([drawn.image for drawn in done]),
+            masks=torch.stack([drawn.mask for drawn in done]),
             references=bank.images[indices].float() / 255,
             records=records,
         )
 
-    def _draw_all(
-        self,
-        requests: list[ImageRequest],
-        bank: References,
-        prompt: str,
-        defects: bool,
-        settings: SamplerSettings,
-        batch_size: int,
-    ) -> list[tuple[ImageRequest, torch.Tensor, torch.Tensor, float]]:
-        """Draw every request; one whose mask is empty is drawn again with the next seed of its own sequence."""
-        done: list[tuple[ImageRequest, torch.Tensor, torch.Tensor, float] | None] = [None] * len(requests)
-        waiting = list(enumerate(requests))
-        while waiting:
-            batch, waiting = waiting[:batch_size], waiting[batch_size:]
-            group = [request for _, request in batch]
-            latents, probabilities = draw_pairs(self, group, bank, prompt, defects, settings)
-            images = torch.cat([decode_latents(self.vae, latent[None]) for latent in latents])
-            images = ((images.clamp(-1, 1) + 1) / 2).cpu()
-            # 8-bit steps, so that what is returned is what a PNG holds.
-            images = (images * 255).round() / 255
-            if defects:
-                probabilities = self._finish_masks(probabilities, images, prompt)
-            masks = (probabilities > self.sampling.mask_threshold).float()
-            for row, (position, request) in enumerate(batch):
-                inside = probabilities[row][masks[row] > 0]
-                if defects and inside.numel() == 0:
-                    waiting.append((position, self._redraw(request)))
-                else:
-                    score = float(inside.mean()) if defects else 1.0
-                    done[position] = (request, images[row], masks[row], score)
-        return [item for item in done if item is not None]
+    def _copied_share(self) -> float:
+        """Return the share of the defect images that start from a copied defect."""
+        # The authors' start is almost pure noise, in which nothing of a copy would be left.
+        return 0.0 if self.few_shot is None or self.config.official else self.sampling.copied_share
 
-    def _finish_masks(self, known: torch.Tensor, images: torch.Tensor, prompt: str) -> torch.Tensor:
-        """Return final probabilities ``[B, 1, H, W]`` on the CPU, one image at a time like everything that is drawn."""
-        device, words = self.unet.device, pooled_prompts(self, [prompt])
-        pairs = zip(known.to(device).split(1), (images * 2 - 1).to(device).split(1), strict=True)
-        return torch.cat([self.mask_predictor.finish(mask, image, words).cpu() for mask, image in pairs])
-
-    def _redraw(self, request: ImageRequest) -> ImageRequest:
-        if request.retries >= self.sampling.max_retries:
-            message = (
-                f"seed {request.seed}: the mask stayed empty in {request.retries + 1} draws; fine-tune the masks "
-                "longer, or lower sampling.mask_threshold."
-            )
-            raise SeasError(message)
-        return ImageRequest(request.seed, request.noise_seed + _RETRY_STRIDE, request.reference, request.retries + 1)
+    def _copy_settings(self, settings: SamplerSettings, strength: float | None) -> SamplerSettings:
+        """Return the settings of images that start from a copied defect; a strength that is asked for goes first."""
+        if strength is not None or not self._copied_share():
+            return settings
+        return dataclasses.replace(settings, strength=self.sampling.copied_strength)
 
     def sampler_settings(
         self,
@@ -280,6 +261,8 @@ class SeaSPipeline(_DiffusionPipeline):
             strength=own.strength if strength is None else strength,
             guidance_from=own.guidance_from,
             mask_steps=own.mask_steps,
+            copied_strength=own.copied_strength,
+            copied_share=own.copied_share,
         )
         limit, official = self.config.max_timestep, self.config.official
         if limit is not None and chosen.strength * self.scheduler.config.num_train_timesteps > limit:
@@ -299,18 +282,6 @@ class SeaSPipeline(_DiffusionPipeline):
             message = "this model has no reference images; pass references=, or fine-tune again."
             raise SeasError(message)
         return self.references
-
-
-@torch.no_grad()
-def pooled_prompts(pipe: SeaSPipeline, prompts: Sequence[str]) -> torch.Tensor:
-    """Return one vector per prompt, float ``[B, D]`` (:func:`seas_aug.prompt.embedding.pool_prompts`).
-
-    Args:
-        pipe: its tokenizer and text encoder read them.
-        prompts: B texts.
-    """
-    hidden, ids = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
-    return pool_prompts(hidden, ids, pipe.tokenizer.eos_token_id)
 
 
 def _check_request(count: int, batch_size: int, seeds: list[int], references: list[int], available: int) -> None:

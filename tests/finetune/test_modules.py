@@ -19,7 +19,8 @@ from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.noise.start import first_step
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline, pooled_prompts, solver
+from seas_aug.pipeline.drawing import pooled_prompts
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
 from seas_aug.presets import paper_preset
 from seas_aug.prompt.embedding import add_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt

@@ -10,8 +10,9 @@ from torch import nn
 
 from seas_aug.base.latents import decode_latents, encode_latents
 from seas_aug.errors import SeasError
+from seas_aug.pipeline.drawing import pooled_prompts
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline, pooled_prompts
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 
 STRIDE = 1_000_003  # between the seeds of one image's draws
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies of few-shot defects: where they lie, what they leave alone, and how they are kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seas_aug.errors import SeasError
+from seas_aug.pipeline.drawing import near
+from seas_aug.pipeline.few_shot import FILE_NAME, FewShotDefects
+
+
+def defects(**changes):
+    """Two dark holes, each in a corner of its own, and a bright crack in the middle."""
+    images, masks = torch.full((3, 3, 32, 32), 128, dtype=torch.uint8), torch.zeros(3, 1, 32, 32, dtype=torch.uint8)
+    for index, (rows, columns, value) in enumerate(
+        [(slice(2, 6), slice(3, 7), 20), (slice(25, 30), slice(24, 29), 30), (slice(15, 17), slice(8, 24), 250)]
+    ):
+        images[index, :, rows, columns], masks[index, :, rows, columns] = value, 1
+    names = ("hole/0.png", "hole/1.png", "crack/0.png")
+    return FewShotDefects(images, masks, ("hole", "hole", "crack"), names, **changes)
+
+
+def reference():
+    return torch.full((3, 32, 32), 100, dtype=torch.uint8)
+
+
+def copy(types=("hole",), seed=0, **changes):
+    return defects(**changes).copy_onto(reference(), types, torch.Generator().manual_seed(seed))
+
+
+def test_a_copy_shows_the_defect_where_its_mask_lies_and_nothing_else():
+    for seed in range(20):
+        image, area, names = copy(seed=seed)
+        assert image.dtype == torch.uint8 and image.shape == (3, 32, 32) and area.shape == (1, 32, 32)
+        assert set(area.unique().tolist()) == {0.0, 1.0}
+        dark = image[0] < 60
+        assert (dark & (area[0] > 0)).sum() >= 0.6 * area.sum()
+        assert torch.equal(image[:, near(area[None])[0, 0] == 0], reference()[:, near(area[None])[0, 0] == 0])
+        assert names in {("hole/0.png",), ("hole/1.png",)}
+
+
+def test_copies_differ_by_seed_and_are_the_same_for_the_same_one():
+    assert torch.equal(copy(seed=3)[0], copy(seed=3)[0])
+    assert len({copy(seed=seed)[0].numpy().tobytes() for seed in range(20)}) > 10
+
+
+def test_copies_are_turned_as_in_training():
+    """Without flips and turns a defect stays in its half of the image, or is enlarged out of it."""
+    rows = {
+        flip: {int(copy(seed=seed, flip=flip)[1][0].sum(1).argmax()) // 16 for seed in range(40)}
+        for flip in (True, False)
+    }
+    assert rows[True] == rows[False] == {0, 1}  # there is one hole at the top and one at the bottom
+    tall = [bool(copy(("crack",), seed, rotate=True)[1][0].any(1).sum() > 10) for seed in range(20)]
+    assert any(tall) and not all(tall)
+    assert not any(bool(copy(("crack",), seed)[1][0].any(1).sum() > 10) for seed in range(20))
+
+
+def test_several_types_are_copied_onto_one_image():
+    image, area, names = copy(("crack", "hole"))
+    assert names[0] == "crack/0.png" and names[1].startswith("hole/")
+    assert (image[0][area[0] > 0] < 60).any() and (image[0][area[0] > 0] > 150).any()
+
+
+def test_saved_and_loaded_again(tmp_path):
+    before = defects(rotate=True, flip=False)
+    before.save(tmp_path)
+    after = FewShotDefects.load(tmp_path)
+    assert torch.equal(after.images, before.images) and torch.equal(after.masks, before.masks)
+    assert (after.anomaly_types, after.names, after.rotate, after.flip) == (
+        before.anomaly_types,
+        before.names,
+        True,
+        False,
+    )
+    assert len(after) == 3
+    assert FewShotDefects.load(tmp_path / "elsewhere") is None
+
+
+def test_damaged_file(tmp_path):
+    (tmp_path / FILE_NAME).write_bytes(b"no tensors")
+    with pytest.raises(SeasError, match=r"few_shot\.safetensors is damaged"):
+        FewShotDefects.load(tmp_path)
