@@ -160,7 +160,7 @@ class GeneratorConfig:
             defect and what to the image around it. No zoom and no other light: it is to draw the product as it is.
     """
 
-    steps_per_type: int = 360
+    steps_per_type: int = 300
     max_steps: int | None = None
     batch_size: int = 4
     accumulate: int = 1
@@ -205,17 +205,17 @@ class MaskConfig:
         from_base: go on from the mask predictor that the base brings along, if it has one of this size. The embedded
             base's has seen thousands of rendered defects (paper: starts from nothing).
         attention_blocks: transformer blocks of the coarse branch (paper: 4; 2 halve the cost on a CPU).
-        weight_decay: AdamW weight decay.
+        weight_decay: AdamW weight decay (paper: 0.01).
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
     """
 
-    steps_per_type: int = 220
+    steps_per_type: int = 400
     max_steps: int | None = None
     batch_size: int = 10
-    feature_batch_size: int | None = 4
+    feature_batch_size: int | None = 2
     normal_batch_size: int | None = 4
     accumulate: int = 1
-    lr: float = 2e-3
+    lr: float = 3e-3
     lr_schedule: LrSchedule = "cosine"
     max_timestep: int = 110
     channels: int | None = 24
@@ -223,7 +223,7 @@ class MaskConfig:
     attention_blocks: int = 2
     loss: MaskLoss = "cross_entropy_dice"
     from_base: bool = True
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     gradient_clip: float = 1.0
     variation: VariationConfig = field(default_factory=VariationConfig)
 
@@ -238,7 +238,8 @@ class SamplingConfig:
         guidance_from: what the guidance leads away from. ``normal``, the product's normal prompt: both sides know the
             product, so that their difference is the defect alone. ``empty``, the empty prompt (paper).
         strength: share of the noise that the reference normal starts with; 1 starts from almost pure noise as the
-            paper does, lower values keep more of the reference outside the defect.
+            paper does, lower values keep more of the reference outside the defect. Normal images, and defects that are
+            not copied, start so; above 0.4 the embedded base draws blotches instead of a grain.
         copied_share: share of the defect images that start from the reference with a few-shot defect copied onto it,
             turned and enlarged at random, in place of the reference alone (paper: 0). A small base cannot invent a
             crack out of noise: it draws blotches there, while a copied defect it draws anew.
@@ -253,7 +254,7 @@ class SamplingConfig:
     num_inference_steps: int = 20
     guidance_scale: float = 3.0
     guidance_from: GuidanceFrom = "normal"
-    strength: float = 0.65
+    strength: float = 0.4
     copied_share: float = 1.0
     copied_strength: float = 0.25
     mask_threshold: float = 0.3

@@ -53,6 +53,7 @@ def paper_preset() -> FineTuneConfig:
             attention_blocks=4,
             loss="focal",
             from_base=False,
+            weight_decay=0.01,
             gradient_clip=0.0,
             variation=only_turned,
         ),

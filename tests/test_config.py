@@ -50,6 +50,8 @@ def test_paper_preset_is_the_published_method():
     assert masks.max_timestep == 200  # the specification's recommendation; the authors train on all 1000
     sampling = config.sampling
     assert (sampling.num_inference_steps, sampling.guidance_scale, sampling.guidance_from) == (25, 8.0, "empty")
+    assert sampling.copied_share == 0
+    assert masks.weight_decay == 0.01
     assert (sampling.strength, sampling.mask_threshold, sampling.mask_steps) == (1.0, 0.2, 3)
     assert (config.prompt.normal_tokens, config.prompt.anomaly_tokens) == (1, 4)
     assert (config.attention.resolutions, config.attention.include_up_blocks) == ((32, 16), False)
@@ -58,7 +60,15 @@ def test_paper_preset_is_the_published_method():
 
 
 @pytest.mark.parametrize(
-    "values", [{"strength": 0}, {"strength": 1.1}, {"mask_steps": 0}, {"guidance_from": "nothing"}]
+    "values",
+    [
+        {"strength": 0},
+        {"strength": 1.1},
+        {"copied_share": 1.1},
+        {"copied_strength": 0},
+        {"mask_steps": 0},
+        {"guidance_from": "nothing"},
+    ],
 )
 def test_sampling_out_of_range(values):
     with pytest.raises(SeasError, match="sampling"):

@@ -84,9 +84,10 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         official: batch normalisation with batch statistics, as in the authors' code.
         detail_width: width of the detail branch; 0 leaves it out (paper).
         prompt_channels: width of the prompt embedding that tells the detail branch the anomaly type.
+        detail_channels: only models with an earlier detail branch, made with base v3, have it; they are refused.
 
     Raises:
-        SeasError: ``width``, ``attention_blocks`` or ``detail_width`` is out of range.
+        SeasError: ``width``, ``attention_blocks`` or ``detail_width`` is out of range, or the model is refused.
     """
 
     @register_to_config
@@ -100,8 +101,12 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         official: bool = False,
         detail_width: int = 0,
         prompt_channels: int = 0,
+        detail_channels: int = 0,
     ) -> None:
         super().__init__()
+        if detail_channels:
+            message = "this model's masks come from another kind of detail branch, which is gone; fine-tune it again."
+            raise SeasError(message)
         if width < 8 or width % 8:
             raise SeasError(f"masks.channels is {width}; give a multiple of 8, or leave it out.")
         if attention_blocks < 1:

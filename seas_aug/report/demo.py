@@ -45,7 +45,7 @@ class DemoSettings:
     per_type: int = 24
     few_shot: int = 8
     generator_steps: int = 600
-    mask_steps: int = 150
+    mask_steps: int = 300
     pairs_per_type: int = 20
     inference_steps: int = 20
     detector: DetectorSettings = field(default_factory=DetectorSettings)

@@ -128,3 +128,12 @@ def test_learns_a_thin_line_of_the_type_that_it_is_asked_for():
 def test_width_out_of_range(width):
     with pytest.raises(SeasError, match=r"masks\.detail_width"):
         MaskPredictor(4, 4, (4,), width=8, attention_blocks=1, detail_width=width, prompt_channels=4)
+
+
+def test_models_with_the_earlier_branch_are_refused(tmp_path):
+    """Loading them would leave its weights out and only warn."""
+    predictor_with_detail().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"detail_channels": 0', '"detail_channels": 16'))
+    with pytest.raises(SeasError, match="fine-tune it again"):
+        MaskPredictor.from_pretrained(tmp_path)

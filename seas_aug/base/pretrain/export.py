@@ -15,7 +15,7 @@ def export_base(
     autoencoder: str = "runs/base/autoencoder/final.ckpt",
     diffusion: Path = Path("runs/base/diffusion/final.ckpt"),
     masks: Path | None = None,
-    output: Path = Path("seas_aug/base/weights/v3"),
+    output: Path = Path("seas_aug/base/weights/v4"),
 ) -> None:
     """Stage 3: write ``unet``, ``vae``, ``text_encoder``, ``tokenizer``, ``scheduler`` and their hashes.
 
