@@ -117,10 +117,10 @@ class VariationConfig:
     def __post_init__(self) -> None:
         for name in ("paste_share", "zoom_share"):
             value = getattr(self, name)
-            _check(0 <= value <= 1, f"variation.{name} is {value}; give a number from 0 to 1.")
+            _check(0 <= value <= 1, f"{name} of variation is {value}; give a number from 0 to 1.")
         _check(
             0 < self.smallest_zoom <= 1,
-            f"variation.smallest_zoom is {self.smallest_zoom}; give a number above 0 and up to 1.",
+            f"smallest_zoom of variation is {self.smallest_zoom}; give a number above 0 and up to 1.",
         )
 
     @property
@@ -152,7 +152,8 @@ class GeneratorConfig:
             that its attention would hardly ever have anything to find (paper: 0).
         defect_weight: how many times more than other pixels those of a defect count in the noise loss (paper: 0). A
             crack covers a hundredth of an image, and a small base with few updates else leaves it out.
-        limit_timesteps: leave out timesteps above ``sampling.strength``, where sampling never comes (paper: not).
+        limit_timesteps: leave out timesteps above ``sampling.strength`` and ``copied_strength``, where sampling never
+            comes (paper: not).
         weight_decay: AdamW weight decay (paper: 0.01).
         ema_decay: exponential moving average of the trained weights; 0 switches it off (paper: 0).
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
@@ -187,8 +188,9 @@ class MaskConfig:
         steps_per_type: updates per anomaly type (paper: 800).
         max_steps: total updates; None takes ``steps_per_type x number of types``.
         batch_size: anomaly images per update.
-        feature_batch_size: from how many of them masks are predicted from the generator's features too; None means all
-            (paper). The detail branch, which needs images only, learns from many times as many in the same time.
+        feature_batch_size: of how many of them, and of as large a share of the normals, masks are predicted from the
+            generator's features too; None means all (paper). The detail branch, which needs images only, learns from
+            many times as many in the same time.
         normal_batch_size: at most so many normal images beside them; None takes ``batch_size`` (paper). Few, because
             most of every anomaly image is normal too.
         accumulate: gradient accumulation.
@@ -202,11 +204,12 @@ class MaskConfig:
         detail_width: width of the detail branch, which finds in the finished image what the small latents of the
             embedded base do not show; 0 leaves it out (paper).
         loss: ``cross_entropy_dice`` counts a defect of ten pixels like one of a thousand; ``focal`` is the paper's.
-        from_base: go on from the mask predictor that the base brings along, if it has one of this size. The embedded
+        from_base: go on from those parts of the base's mask predictor that have this size. The embedded
             base's has seen thousands of rendered defects (paper: starts from nothing).
         attention_blocks: transformer blocks of the coarse branch (paper: 4; 2 halve the cost on a CPU).
         weight_decay: AdamW weight decay (paper: 0.01).
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
+        variation: how the images are varied; the settings are those that a plain U-Net learnt most from.
     """
 
     steps_per_type: int = 400
@@ -241,8 +244,9 @@ class SamplingConfig:
             paper does, lower values keep more of the reference outside the defect. Normal images, and defects that are
             not copied, start so; above 0.4 the embedded base draws blotches instead of a grain.
         copied_share: share of the defect images that start from the reference with a few-shot defect copied onto it,
-            turned and enlarged at random, in place of the reference alone (paper: 0). A small base cannot invent a
-            crack out of noise: it draws blotches there, while a copied defect it draws anew.
+            mirrored (and turned, with ``data.rotate``) and enlarged at random, in place of the reference alone (paper:
+            0). A small base cannot invent a crack out of noise: it draws blotches there, while a copied defect it draws
+            anew.
         copied_strength: strength of those images; more, and the embedded base loses the defect and the grain.
         mask_threshold: probability above which a pixel belongs to the defect (paper: 0.2, which makes up for masks that
             the authors' code shrinks by an integer cast, which the code here does not).

@@ -64,8 +64,7 @@ def load_base(base: str = "embedded") -> BaseModels:
         if version not in EMBEDDED_VERSIONS:
             what = "is no longer" if version in _RETIRED_VERSIONS else "is not"
             message = (
-                f"base '{base}' {what} in this package, which has {_names()}; choose one of them to fine-tune anew (a "
-                "finished run holds all its weights and needs no base)."
+                f"base '{base}' {what} in this package, which has {_names()}; choose one of them to fine-tune anew."
             )
             raise SeasError(message)
         _check_hashes(_WEIGHTS / version)

@@ -34,7 +34,16 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Same seed, same pixels, whatever the batch size.")
     parser.add_argument("--batch_size", type=int, default=8, help="Images drawn at a time.")
     parser.add_argument(
-        "--strength", type=float | None, default=None, help="Noise on the reference, up to the run's own strength."
+        "--strength",
+        type=float | None,
+        default=None,
+        help="Noise on every start, up to what the run was fine-tuned on.",
+    )
+    parser.add_argument(
+        "--copied_share",
+        type=float | None,
+        default=None,
+        help="Share of the defect images that start from a copied few-shot defect, not the reference alone.",
     )
     parser.add_argument("--guidance_scale", type=float | None, default=None, help="Classifier-free guidance.")
     parser.add_argument("--num_inference_steps", type=int | None, default=None, help="Solver steps.")
@@ -80,6 +89,7 @@ def run(arguments: Sequence[str]) -> None:
         strength=options.strength,
         guidance_scale=options.guidance_scale,
         num_inference_steps=options.num_inference_steps,
+        copied_share=options.copied_share,
         accelerator=options.accelerator,
     )
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variations of a defect image for mask training: light, zoom, and the defect copied onto a normal image.
+"""Variations of a defect image: light, zoom, and the defect copied onto a normal image.
 
 Not part of the paper. A few dozen images are soon learnt by heart, and a mask predictor that has done so finds little
 on the images it is needed for.

@@ -42,6 +42,7 @@ class LatentCache:
         rows: dict[int, Statistics] = {}
         single = [row for row, key in enumerate(keys) if key[1] < 0]
         if single:
+            # Together, and in the precision of the training: encoded anew every time, they would cost too much else.
             rows |= dict(zip(single, self._statistics(images[single]), strict=True))
         fresh: dict[tuple[str, int, int], Statistics] = {}
         with torch.autocast(images.device.type, enabled=False):

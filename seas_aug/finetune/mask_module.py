@@ -18,9 +18,8 @@ from seas_aug.finetune.optimiser import adamw
 from seas_aug.masks.predictor import MaskPredictor
 from seas_aug.masks.training import detail_loss, mask_losses, read_features, tell, with_normals
 from seas_aug.noise.start import start_latent
-from seas_aug.pipeline.drawing import pooled_prompts
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
-from seas_aug.prompt.embedding import encode_prompts
+from seas_aug.prompt.embedding import encode_prompts, pooled_prompts
 
 
 class MaskModule(lightning.LightningModule):
@@ -28,7 +27,7 @@ class MaskModule(lightning.LightningModule):
 
     Args:
         generator: fine-tuned, frozen. If the base came with a mask predictor of the size that ``config`` asks for,
-            training goes on from it.
+            training goes on from it: from its part on the features and its detail branch each for itself.
         config: mask settings and seed.
 
     Raises:
@@ -61,7 +60,7 @@ class MaskModule(lightning.LightningModule):
         self.generator.to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of refined, coarse and final masks of B anomaly images and the first normal ones."""
+        """Return the loss of the features' masks of some images, and of the detail branch on all of them."""
         settings = self.config.masks
         step_seed = derive_seed(self.config.seed, "masks", self.global_step, batch_index % settings.accumulate)
         generator = torch.Generator().manual_seed(step_seed)
@@ -83,7 +82,10 @@ class MaskModule(lightning.LightningModule):
         types = self.generator.anomaly_types
         asked = torch.randint(len(types), (normals,), generator=generator).tolist()
         names = [*batch["anomaly_type"], *(types[choice] for choice in asked)]
-        prompts = pooled_prompts(self.generator, [self.generator.prompt.anomaly_prompt(name) for name in names])
+        pipe = self.generator
+        prompts = pooled_prompts(
+            pipe.tokenizer, pipe.text_encoder, [pipe.prompt.anomaly_prompt(name) for name in names]
+        )
         places = torch.cat([torch.arange(rows), torch.arange(count, count + len(found) - rows)])
         known = tell(found, places, len(images), generator)
         target = with_normals(batch["mask"], normals)

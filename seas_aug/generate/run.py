@@ -34,7 +34,11 @@ class PairSource(Protocol):
         """How many reference normals the model holds."""
 
     def sampler_settings(
-        self, strength: float | None, guidance_scale: float | None, num_inference_steps: int | None
+        self,
+        strength: float | None,
+        guidance_scale: float | None,
+        num_inference_steps: int | None,
+        copied_share: float | None,
     ) -> Any:
         """Raise ``SeasError`` where a setting is out of range."""
 
@@ -49,6 +53,7 @@ class PairSource(Protocol):
         strength: float | None,
         guidance_scale: float | None,
         num_inference_steps: int | None,
+        copied_share: float | None,
     ) -> Any:
         """Return a ``SeaSPipelineOutput`` whose image i depends on ``seeds[i]`` and ``reference_indices[i]`` only."""
 
@@ -83,6 +88,7 @@ def generate(
     strength: float | None = None,
     guidance_scale: float | None = None,
     num_inference_steps: int | None = None,
+    copied_share: float | None = None,
     accelerator: str = "auto",
     pipeline: PairSource | None = None,
 ) -> GenerateResult:
@@ -99,9 +105,10 @@ def generate(
         normal: make ``num_images`` normal images too.
         seed: base seed; the same seed gives the same images at every batch size.
         batch_size: images drawn at a time.
-        strength: overrides the model's sampling setting; None keeps it. Likewise the two below.
+        strength: overrides the model's sampling setting; None keeps it. Likewise the three below.
         guidance_scale: classifier-free guidance.
         num_inference_steps: solver steps.
+        copied_share: share of the defect images that start from a copied few-shot defect.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         pipeline: a loaded pipeline to use in place of the model in ``run``; ``run`` is still hashed.
 
@@ -113,17 +120,16 @@ def generate(
             mask that stays empty, a missing accelerator, or a full disk.
     """
     model = find_model(run)
-    settings = {
-        "model": model_hash(model),
-        "seed": seed,
+    overrides: dict[str, Any] = {
         "strength": strength,
         "guidance_scale": guidance_scale,
         "num_inference_steps": num_inference_steps,
+        "copied_share": copied_share,
     }
-    overrides = {"strength": strength, "guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
+    settings = {"model": model_hash(model), "seed": seed, **overrides}
     pipe = _load(model, accelerator) if pipeline is None else pipeline
     # A refused setting leaves no folder that a corrected one would differ from.
-    pipe.sampler_settings(strength, guidance_scale, num_inference_steps)
+    pipe.sampler_settings(**overrides)
     types = resolve_types(anomaly_types, pipe.anomaly_types)
     plan = plan_images(types, num_images, normal, seed, pipe.num_references)
     writer = PairWriter(output, settings, num_images)

@@ -10,7 +10,7 @@ from torch import nn
 
 _MULTIPLES = (1, 2, 4, 6, 8)
 _PROMPT_WIDTH = 64
-_PRIOR_LOGIT = 3.0  # of an odd ratio of 20: most pixels are normal
+_IMAGE_PRIOR = 3.0  # odds of 20 to 1: most pixels are normal
 
 
 class DetailBranch(nn.Module):
@@ -42,7 +42,7 @@ class DetailBranch(nn.Module):
             _two_convolutions(below + here, here, official) for here, below in itertools.pairwise(widths)
         )
         self.result = nn.Conv2d(widths[0], 2, 1)
-        self.result.bias = nn.Parameter(torch.tensor([_PRIOR_LOGIT / 2, -_PRIOR_LOGIT / 2]))
+        self.result.bias = nn.Parameter(torch.tensor([_IMAGE_PRIOR / 2, -_IMAGE_PRIOR / 2]))
 
     def forward(self, image: torch.Tensor, known: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         """Return mask logits; channel 1 is the anomaly.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PAPER_WIDTH = 192
 _WIDTH_STEP = 24
-_PRIOR_LOGIT = math.log(0.98 / 0.02)
+_FEATURES_PRIOR = math.log(0.98 / 0.02)
 
 
 class MaskLogits(NamedTuple):
@@ -67,7 +67,7 @@ def _plain(value: object) -> object:
 
 
 class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Predict the mask of a generated defect from the generator's own features.
+    """Predict the mask of a generated defect from the generator's own features and, in a detail branch, the image.
 
     It calculates in its own dtype, float32 unless it is cast, whatever the features' dtype and also under float16
     autocast (half precision is a likely cause of the black masks that users of the authors' code report); bfloat16
@@ -118,7 +118,7 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.detail = DetailBranch(prompt_channels, detail_width, official) if detail_width else None
         classify = nn.Conv2d(width, 2, 3, padding=1)
         # Focal loss learns slowly that almost everything is normal; start there (Lin et al. 2017, section 4.1).
-        classify.bias = nn.Parameter(torch.tensor([_PRIOR_LOGIT / 2, -_PRIOR_LOGIT / 2]))
+        classify.bias = nn.Parameter(torch.tensor([_FEATURES_PRIOR / 2, -_FEATURES_PRIOR / 2]))
         self.head = nn.Sequential(norm_layer(width, official), nn.ReLU(), classify)
 
     @classmethod
@@ -146,26 +146,28 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         names = ("low_channels", "mid_channels", "vae_channels", "width", "attention_blocks", "official")
         return {name: _plain(self.config[name]) for name in (*names, "detail_width", "prompt_channels")}
 
-    def take_over(self, other: MaskPredictor) -> bool:
-        """Copy the weights of those parts of another predictor that have the same structure; return if any had.
-
-        The features' part (coarse branch, refinements and head) and the detail branch are looked at separately.
+    def take_over(self, other: MaskPredictor) -> set[str]:
+        """Copy the weights of those parts of another predictor that have the same structure.
 
         Args:
             other: such as the one that a base brings along.
+
+        Returns:
+            Which parts: ``features`` (coarse branch, refinements and head) and ``detail`` (the detail branch).
         """
         mine, theirs = self.structure(), other.structure()
-        detail = ("detail_width", "prompt_channels")
-        shared = self.config["official"] == other.config["official"]
-        same_features = shared and all(mine[name] == theirs[name] for name in mine if name not in detail)
-        same_detail = shared and self.detail is not None and all(mine[name] == theirs[name] for name in detail)
+        of_detail = {"detail_width", "prompt_channels"}
+        fits = {
+            "features": all(mine[name] == theirs[name] for name in mine.keys() - of_detail),
+            "detail": self.detail is not None and all(mine[name] == theirs[name] for name in {*of_detail, "official"}),
+        }
         taken = {
             name: weight
             for name, weight in other.state_dict().items()
-            if (same_detail if name.startswith("detail.") else same_features)
+            if fits["detail" if name.startswith("detail.") else "features"]
         }
         self.load_state_dict(taken, strict=False)
-        return bool(taken)
+        return {part for part, fit in fits.items() if fit}
 
     def forward(
         self, unet_features: Sequence[torch.Tensor], vae_features: Sequence[torch.Tensor] | None = None

@@ -109,7 +109,7 @@ def detail_loss(
 
 
 def tell(found: Tensor, rows: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Return what the detail branch is told of the masks: often the truth, sometimes another image's mask, or nothing.
+    """Return what the detail branch is told: often the image's own known mask, sometimes another's, or nothing.
 
     On the few images that the generator was fine-tuned on its features are surer than on any other, so that a branch
     that was always told rightly would only repeat what it is told.

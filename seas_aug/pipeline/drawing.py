@@ -15,7 +15,7 @@ from seas_aug.data.seeds import SEED_BITS, derive_seed
 from seas_aug.errors import SeasError
 from seas_aug.pipeline.references import References
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
-from seas_aug.prompt.embedding import encode_prompts, pool_prompts
+from seas_aug.prompt.embedding import pooled_prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,8 +97,8 @@ def draw_all(pipe: Any, requests: list[ImageRequest], drawing: Drawing, batch_si
 
 
 def starts_from_copy(request: ImageRequest, drawing: Drawing) -> bool:
-    """Return whether an image starts from a copied defect, as its own seed decides."""
-    chance = derive_seed(request.noise_seed, "copied") / 2**SEED_BITS
+    """Return whether an image starts from a copied defect, as its own seed decides once for all its draws."""
+    chance = derive_seed(request.seed, "copied") / 2**SEED_BITS
     return bool(drawing.anomaly_types) and chance < drawing.copied_share
 
 
@@ -170,21 +170,9 @@ def near(area: Tensor) -> Tensor:
 
 def _finish_masks(pipe: Any, known: Tensor, images: Tensor, prompt: str) -> Tensor:
     """Return final probabilities ``[B, 1, H, W]`` on the CPU, one image at a time like everything that is drawn."""
-    device, words = pipe.unet.device, pooled_prompts(pipe, [prompt])
+    device, words = pipe.unet.device, pooled_prompts(pipe.tokenizer, pipe.text_encoder, [prompt])
     pairs = zip(known.to(device).split(1), (images * 2 - 1).to(device).split(1), strict=True)
     return torch.cat([pipe.mask_predictor.finish(mask, image, words).cpu() for mask, image in pairs])
-
-
-@torch.no_grad()
-def pooled_prompts(pipe: Any, prompts: Sequence[str]) -> Tensor:
-    """Return one vector per prompt, float ``[B, D]`` (:func:`seas_aug.prompt.embedding.pool_prompts`).
-
-    Args:
-        pipe: its tokenizer and text encoder read them.
-        prompts: B texts.
-    """
-    hidden, ids = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
-    return pool_prompts(hidden, ids, pipe.tokenizer.eos_token_id)
 
 
 def _redraw(request: ImageRequest, most: int) -> ImageRequest:

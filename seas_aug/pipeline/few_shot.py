@@ -19,7 +19,7 @@ from seas_aug.data.variation import paste_defect, zoom
 from seas_aug.errors import SeasError
 
 FILE_NAME = "few_shot.safetensors"
-_SMALLEST_ZOOM = 0.7  # as in training
+_SMALLEST_ZOOM = 0.7  # as much as mask training enlarges
 
 
 @dataclass(frozen=True)

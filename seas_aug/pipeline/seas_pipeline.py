@@ -168,6 +168,7 @@ class SeaSPipeline(_DiffusionPipeline):
         strength: float | None = None,
         guidance_scale: float | None = None,
         num_inference_steps: int | None = None,
+        copied_share: float | None = None,
     ) -> SeaSPipelineOutput:
         """Draw images.
 
@@ -186,6 +187,8 @@ class SeaSPipeline(_DiffusionPipeline):
                 (:class:`~seas_aug.config.SamplingConfig`), as do the following.
             guidance_scale: classifier-free guidance.
             num_inference_steps: solver steps.
+            copied_share: share of the images that start from a copied defect; give 0 with a strength that would leave
+                nothing of it, since masks lie near the copies.
 
         Returns:
             Images, masks, references and records, in order.
@@ -193,15 +196,18 @@ class SeaSPipeline(_DiffusionPipeline):
         Raises:
             SeasError: an unknown type, a setting out of range, no mask predictor, or a mask that stays empty.
         """
-        settings = self.sampler_settings(strength, guidance_scale, num_inference_steps)
+        chosen = self._chosen_sampling(strength, guidance_scale, num_inference_steps, copied_share)
+        settings = self._settings_of(chosen)
         bank = self._references() if references is None else _as_references(references, self.config.image_size)
         types = (anomaly_type,) if isinstance(anomaly_type, str) else tuple(anomaly_type or ())
         prompt = self.prompt.anomaly_prompt(*types) if types else self.prompt.normal_prompt()
         if types and self.mask_predictor is None:
             message = "this model has no mask predictor, so it draws no defects; finish 'seas-aug finetune' first."
             raise SeasError(message)
-        image_seeds = [seed + index for index in range(num_images)] if seeds is None else list(seeds)
-        indices = [value % len(bank) for value in image_seeds] if reference_indices is None else list(reference_indices)
+        # Plain integers, since a seed is derived from how they are written.
+        image_seeds = [int(value) for value in (range(seed, seed + num_images) if seeds is None else seeds)]
+        chosen_references = [value % len(bank) for value in image_seeds]
+        indices = chosen_references if reference_indices is None else [int(value) for value in reference_indices]
         _check_request(num_images, batch_size, image_seeds, indices, len(bank))
         requests = [ImageRequest(value, value, index, 0) for value, index in zip(image_seeds, indices, strict=True)]
         drawing = Drawing(
@@ -209,8 +215,8 @@ class SeaSPipeline(_DiffusionPipeline):
             prompt,
             types,
             from_reference=settings,
-            from_copy=self._copy_settings(settings, strength),
-            copied_share=self._copied_share(),
+            from_copy=dataclasses.replace(settings, strength=chosen.copied_strength),
+            copied_share=chosen.copied_share,
         )
         done = draw_all(self, requests, drawing, batch_size)
         records = [
@@ -232,46 +238,54 @@ class SeaSPipeline(_DiffusionPipeline):
             records=records,
         )
 
-    def _copied_share(self) -> float:
-        """Return the share of the defect images that start from a copied defect."""
-        # The authors' start is almost pure noise, in which nothing of a copy would be left.
-        return 0.0 if self.few_shot is None or self.config.official else self.sampling.copied_share
-
-    def _copy_settings(self, settings: SamplerSettings, strength: float | None) -> SamplerSettings:
-        """Return the settings of images that start from a copied defect; a strength that is asked for goes first."""
-        if strength is not None or not self._copied_share():
-            return settings
-        return dataclasses.replace(settings, strength=self.sampling.copied_strength)
-
     def sampler_settings(
         self,
         strength: float | None = None,
         guidance_scale: float | None = None,
         num_inference_steps: int | None = None,
+        copied_share: float | None = None,
     ) -> SamplerSettings:
-        """Return the settings of one call, checked; None keeps the run's own.
+        """Return the settings of one call, checked, for images that start from a reference; None keeps the run's own.
 
         Raises:
             SeasError: a setting is out of range, or asks for noise that the model was not fine-tuned on.
         """
-        own = self.sampling
-        chosen = SamplingConfig(
-            num_inference_steps=own.num_inference_steps if num_inference_steps is None else num_inference_steps,
-            guidance_scale=own.guidance_scale if guidance_scale is None else guidance_scale,
-            strength=own.strength if strength is None else strength,
-            guidance_from=own.guidance_from,
-            mask_steps=own.mask_steps,
-            copied_strength=own.copied_strength,
-            copied_share=own.copied_share,
-        )
-        limit, official = self.config.max_timestep, self.config.official
-        if limit is not None and chosen.strength * self.scheduler.config.num_train_timesteps > limit:
-            message = (
-                f"strength is {chosen.strength}, but this model was fine-tuned on noise of timesteps below {limit} "
-                f"only; give at most {own.strength}, or fine-tune with --sampling.strength {chosen.strength}."
-            )
-            raise SeasError(message)
-        settings = SamplerSettings.of(chosen, self.prompt, official, limit)
+        chosen = self._chosen_sampling(strength, guidance_scale, num_inference_steps, copied_share)
+        return self._settings_of(chosen)
+
+    def _chosen_sampling(
+        self,
+        strength: float | None,
+        guidance_scale: float | None,
+        num_inference_steps: int | None,
+        copied_share: float | None,
+    ) -> SamplingConfig:
+        """Return the run's sampling with what is given in its place, checked."""
+        given: dict[str, Any] = {
+            "strength": strength,
+            "copied_strength": strength,
+            "guidance_scale": guidance_scale,
+            "num_inference_steps": num_inference_steps,
+            "copied_share": copied_share,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        chosen = dataclasses.replace(self.sampling, **given)
+        # The authors' start is almost pure noise, in which nothing of a copy would be left.
+        if self.few_shot is None or self.config.official:
+            chosen = dataclasses.replace(chosen, copied_share=0.0)
+        limit, steps = self.config.max_timestep, self.scheduler.config.num_train_timesteps
+        for value in (chosen.strength, *([chosen.copied_strength] if chosen.copied_share else [])):
+            if limit is not None and value * steps > limit:
+                message = (
+                    f"strength is {value}, but this model was fine-tuned on noise of timesteps below {limit} only, of "
+                    f"{steps}; give at most {limit / steps:.2f}, or fine-tune with --sampling.strength {value}."
+                )
+                raise SeasError(message)
+        return chosen
+
+    def _settings_of(self, chosen: SamplingConfig) -> SamplerSettings:
+        official = self.config.official
+        settings = SamplerSettings.of(chosen, self.prompt, official, self.config.max_timestep)
         if not official:
             self.scheduler.set_timesteps(chosen.num_inference_steps, device="cpu")
             first_index(self.scheduler, settings)

@@ -7,6 +7,7 @@ from seas_aug.prompt.embedding import (
     encode_prompts,
     merge_prompt_tokens,
     pool_prompts,
+    pooled_prompts,
 )
 from seas_aug.prompt.ua_prompt import UAPrompt, token_positions
 
@@ -17,5 +18,6 @@ __all__ = [
     "encode_prompts",
     "merge_prompt_tokens",
     "pool_prompts",
+    "pooled_prompts",
     "token_positions",
 ]

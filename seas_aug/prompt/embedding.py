@@ -176,3 +176,24 @@ def pool_prompts(hidden: torch.Tensor, input_ids: torch.Tensor, end_token: int) 
     ended = (input_ids == end_token).long()
     inside = ((ended.cumsum(dim=1) - ended) == 0).to(hidden.dtype).unsqueeze(-1)
     return (hidden * inside).sum(dim=1) / inside.sum(dim=1)
+
+
+@torch.no_grad()
+def pooled_prompts(
+    tokenizer: PreTrainedTokenizerBase, text_encoder: CLIPTextModel, prompts: Sequence[str]
+) -> torch.Tensor:
+    """Encode prompts and pool them (:func:`pool_prompts`).
+
+    Args:
+        tokenizer: CLIP tokenizer.
+        text_encoder: CLIP text model.
+        prompts: B texts.
+
+    Returns:
+        float [B, D] without gradient.
+
+    Raises:
+        SeasError: a prompt has too many tokens.
+    """
+    hidden, input_ids = encode_prompts(tokenizer, text_encoder, prompts)
+    return pool_prompts(hidden, input_ids, int(tokenizer.eos_token_id))

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from seas_aug.base.pretrain import __main__ as stages
 from seas_aug.base.pretrain.details import DetailPretraining, DetailScenes, blurred_masks
 from seas_aug.base.pretrain.scenes import ScenePool, to_range
+from seas_aug.errors import SeasError
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +61,8 @@ def test_blurred_masks_are_coarse_and_unsure():
     torch.testing.assert_close(found / middle[:, None, None, None], expected.expand_as(found))
 
 
-def test_only_the_detail_branch_is_trained(pool, base_folder):
-    module = DetailPretraining(str(base_folder), 10)
+def test_only_the_detail_branch_is_trained(pool):
+    module = DetailPretraining("embedded", 10)
     scenes = DetailScenes(pool, 8, 0.3, 0)
     batch = torch.utils.data.default_collate([scenes[index] for index in range(8)])
     module.log = lambda *_, **__: None
@@ -75,3 +77,32 @@ def test_only_the_detail_branch_is_trained(pool, base_folder):
         module.validation_step(batch, 0)
     assert 0 <= float(module.iou.compute()) <= 1
     assert not any(name.startswith("models") for name in module.state_dict())
+
+
+def test_the_stage_leaves_the_last_weights_and_continues(tmp_path, monkeypatch):
+    """Not averaged ones: the statistics of batch normalisation would not belong to them."""
+    monkeypatch.setattr(stages, "ScenePool", lambda count, size, first_seed: ScenePool(min(count, 24), 32, first_seed))
+    seen, steps_done = {}, []
+    original = DetailPretraining.training_step
+
+    def training_step(module, batch, batch_index):
+        steps_done.append(module.global_step)
+        return original(module, batch, batch_index)
+
+    def on_train_batch_end(module, *_):
+        seen.update({name: value.clone() for name, value in module.state_dict().items()})
+
+    monkeypatch.setattr(DetailPretraining, "training_step", training_step)
+    monkeypatch.setattr(DetailPretraining, "on_train_batch_end", on_train_batch_end)
+    for steps in (2, 3):
+        stages.details(base="embedded", output=tmp_path, batch_size=4, precision="32-true", steps=steps)
+        saved = torch.load(tmp_path / "final.ckpt", weights_only=True)
+        assert saved["global_step"] == steps
+        assert all(torch.equal(saved["state_dict"][name], value) for name, value in seen.items())
+        (tmp_path / "final.ckpt").replace(tmp_path / "last.ckpt")
+    assert steps_done == [0, 1, 2]
+
+
+def test_a_base_without_masks_is_refused(base_folder):
+    with pytest.raises(SeasError, match="has no Refined Mask Prediction of the default size"):
+        DetailPretraining(str(base_folder), 10)

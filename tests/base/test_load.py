@@ -145,7 +145,7 @@ def test_broken_folders_give_one_sentence(base_folder, tmp_path, damage, message
 def test_unknown_bases():
     with pytest.raises(SeasError, match="base 'embedded-v9' is not in this package, which has 'embedded-v4'"):
         load_base("embedded-v9")
-    with pytest.raises(SeasError, match="'embedded-v1' is no longer in this package, which has 'embedded-v4'"):
+    with pytest.raises(SeasError, match="'embedded-v3' is no longer in this package, which has 'embedded-v4'"):
         load_base("embedded-v1")
     with pytest.raises(SeasError, match="could not be loaded"):
         load_base("/no/such/folder/anywhere")

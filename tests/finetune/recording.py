@@ -22,9 +22,8 @@ STAGES = {"generator": GeneratorModule, "masks": MaskModule}
 class Recording:
     """What one call of ``finetune`` did.
 
-    ``batches[stage]`` has ``(update, micro-batch, anomaly and normal indices and augmentations, loss)``
-    (of varied pictures the sums of image, mask and normal image instead), ``weights``
-    the U-Net's first convolution after each update of the generator.
+    ``batches[stage]`` has ``(update, micro-batch, types, anomaly and normal indices and augmentations, sums of image,
+    mask and normal image, loss)``, ``weights`` the U-Net's first convolution after each update of the generator.
     """
 
     batches: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: {name: [] for name in STAGES})
@@ -51,12 +50,11 @@ def _wrapped(stage: str, original: Any, recording: Recording, stop: tuple[str, i
         if (stage, self.global_step) == stop:
             raise KeyboardInterrupt
         loss = original(self, batch, batch_index)
-        if "anomaly_index" in batch:
-            names = ("anomaly_index", "anomaly_augmentation", "normal_index", "normal_augmentation")
-            items = tuple(tuple(batch[name].tolist()) for name in names)
-        else:  # every varied picture is another one: its pixels say which
-            pictures = (batch[name] for name in ("anomaly_image", "mask", "normal_image"))
-            items = tuple(tuple(picture.double().sum(dim=(1, 2, 3)).tolist()) for picture in pictures)
+        names = ("anomaly_index", "anomaly_augmentation", "normal_index", "normal_augmentation")
+        items = [tuple(batch["anomaly_type"]), *(tuple(batch[name].tolist()) for name in names)]
+        # A varied picture has no index: its pixels say which one it is.
+        pictures = (batch[name] for name in ("anomaly_image", "mask", "normal_image"))
+        items += [tuple(picture.double().sum(dim=(1, 2, 3)).tolist()) for picture in pictures]
         micro = batch_index % self.trainer.accumulate_grad_batches
         recording.batches[stage].append((self.global_step, micro, *items, float(loss.detach())))
         return loss

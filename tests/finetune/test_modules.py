@@ -11,6 +11,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
+from seas_aug.base.latents import encode_latents
 from seas_aug.base.load import load_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, SamplingConfig
 from seas_aug.errors import SeasError
@@ -19,9 +20,9 @@ from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.noise.start import first_step
-from seas_aug.pipeline.drawing import pooled_prompts
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
 from seas_aug.presets import paper_preset
+from seas_aug.prompt import pooled_prompts
 from seas_aug.prompt.embedding import add_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 from tests.tiny_base import tiny_config
@@ -106,6 +107,9 @@ def test_losses_are_finite_with_an_empty_mask(category_folder, base_folder, run_
     assert all(torch.isfinite(weight.grad).all() for weight in masks.parameters() if weight.grad is not None)
 
 
+NORMS = (nn.GroupNorm, nn.BatchNorm2d)
+
+
 def varied_batch():
     """As variations give it: no picture comes twice."""
     batch = make_batch()
@@ -142,7 +146,9 @@ def test_normals_are_asked_about_a_type(category_folder, base_folder, run_folder
     """The prompts of the detail branch are those of anomalies, for every image."""
     module = MaskModule(SeaSPipeline.from_pretrained(run_folder), tiny_config(category_folder, run_folder, base_folder))
     pipe, seen = module.generator, []
-    possible = pooled_prompts(pipe, [pipe.prompt.anomaly_prompt(name) for name in pipe.anomaly_types])
+    possible = pooled_prompts(
+        pipe.tokenizer, pipe.text_encoder, [pipe.prompt.anomaly_prompt(name) for name in pipe.anomaly_types]
+    )
     module.predictor.detail.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
     batch = make_batch()
     module.training_step(batch, 0)
@@ -222,11 +228,10 @@ def test_official_changes_exactly_maps_loss_start_and_norm(category_folder, base
             SeaSPipeline.from_pretrained(run_folder),
             tiny_config(category_folder, run_folder, base_folder, official=official),
         )
-        norms = {type(part) for part in masks.predictor.modules() if isinstance(part, nn.GroupNorm | nn.BatchNorm2d)}
+        of_features = (masks.predictor.refinements, masks.predictor.head)
+        norms = {type(part) for branch in of_features for part in branch.modules() if isinstance(part, NORMS)}
         running = any("running_mean" in name for name, _ in masks.predictor.named_buffers())
-        others = [
-            type(part) for part in masks.predictor.modules() if not isinstance(part, nn.GroupNorm | nn.BatchNorm2d)
-        ]
+        others = [type(part) for part in masks.predictor.modules() if not isinstance(part, NORMS)]
         optimisers = [
             [{key: value for key, value in group.items() if key != "params"} for group in optimiser_of(m).param_groups]
             for m in (module, masks)
@@ -244,7 +249,7 @@ def test_official_changes_exactly_maps_loss_start_and_norm(category_folder, base
     assert fixed.flags == [("maps", False), ("loss", False)]
     assert quirky.flags == [("maps", True), ("loss", True)]
     assert fixed.losses["loss_da"] != quirky.losses["loss_da"]
-    assert nn.GroupNorm in fixed.norms
+    assert (fixed.norms, quirky.norms) == ({nn.GroupNorm}, {nn.BatchNorm2d})
     assert fixed.running and not quirky.running
     # What is the same: inputs of the U-Net (noise, timesteps, prompts), noise losses, other layers, optimisers.
     assert all(torch.equal(a, b) for a, b in zip(fixed.calls[0], quirky.calls[0], strict=True))
@@ -353,3 +358,19 @@ def test_paper_preset_draws_all_timesteps_alike():
     config = paper_preset()
     timesteps = draw_timesteps(20_000, 1000, config, torch.Generator().manual_seed(0))
     assert timesteps[:20_000].float().mean().item() == pytest.approx(499.5, abs=10)
+
+
+def test_latents_of_kept_and_single_pictures_go_to_their_own_rows(base_folder):
+    """Row by row what the autoencoder makes of each image; only pictures with an index are kept."""
+    vae = load_base(str(base_folder)).vae
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(4, 3, 32, 32, generator=generator) * 2 - 1
+    images[2] = images[0]
+    with torch.no_grad():
+        noise = torch.randn(encode_latents(vae, images).shape, generator=generator)
+        expected = torch.cat([encode_latents(vae, images[row : row + 1], noise[row : row + 1]) for row in range(4)])
+    cache = LatentCache(vae)
+    for _ in range(2):
+        found = cache.encode("anomaly", images, torch.tensor([5, -1, 5, -1]), torch.zeros(4).long(), noise)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert set(cache._kept) == {("anomaly", 5, 0)}

@@ -92,11 +92,15 @@ def test_updates_follow_the_number_of_types(whole):
 
 
 def test_types_are_mixed_and_all_images_are_used(whole):
-    """Each batch of 2 has both types; images 0-1 are cracks, 2-4 holes; losses are finite."""
+    """Each batch of 2 has both types; images 0-1 are cracks, 2-4 holes; copies have no index; losses are finite."""
     batches = whole[1].batches["generator"]
-    assert all(sorted(index >= 2 for index in batch[2]) == [False, True] for batch in batches)
-    assert {index for batch in batches for index in batch[2]} == set(range(5))
-    assert {index for batch in batches for index in batch[4]} == set(range(4))
+    assert all(sorted(batch[2]) == ["crack", "hole"] for batch in batches)
+    seen = {pair for batch in batches for pair in zip(batch[2], batch[3], strict=True)}
+    plain = {(name, index) for name, index in seen if index >= 0}
+    assert plain <= {("crack", 0), ("crack", 1), ("hole", 2), ("hole", 3), ("hole", 4)}
+    assert len(plain) >= 3
+    assert {("crack", -1), ("hole", -1)} <= seen
+    assert {index for batch in batches for index in batch[5]} == set(range(4))
     assert all(0 < batch[-1] < 100 for stage in whole[1].batches.values() for batch in stage)
 
 

@@ -16,13 +16,13 @@ class FakePipeline:
         self.calls = []
         self._empty = empty_masks
 
-    def sampler_settings(self, strength, guidance_scale, num_inference_steps):
+    def sampler_settings(self, strength, guidance_scale, num_inference_steps, copied_share):
         if strength is not None and strength > 0.9:
             raise SeasError("strength is too high for this model.")
 
     def __call__(self, anomaly_type, *, num_images, seeds, reference_indices, batch_size, **sampling):
         assert num_images == len(seeds) == len(reference_indices) == batch_size
-        assert set(sampling) == {"strength", "guidance_scale", "num_inference_steps"}
+        assert set(sampling) == {"strength", "guidance_scale", "num_inference_steps", "copied_share"}
         self.calls.append((anomaly_type, len(seeds)))
         images = torch.stack([torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         masks = (images[:, :1] > 0.5).float() * (0 if self._empty else 1)
@@ -32,7 +32,13 @@ class FakePipeline:
         )
         records = [
             SimpleNamespace(
-                seed=seed, anomaly_types=types, prompt=f"a {types}", reference=f"{index}.png", score=0.5, retries=0
+                seed=seed,
+                anomaly_types=types,
+                prompt=f"a {types}",
+                reference=f"{index}.png",
+                score=0.5,
+                retries=0,
+                copied_from=("few.png",) if types else (),
             )
             for seed, index in zip(seeds, reference_indices, strict=True)
         ]

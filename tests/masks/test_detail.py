@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from seas_aug.errors import SeasError
 from seas_aug.losses import cross_entropy_dice_loss
 from seas_aug.masks import MaskPredictor, probabilities
 from seas_aug.masks.detail import DetailBranch
+from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 
 
 def inputs(batch=2, height=32, width=32, prompts=6, seed=0):
@@ -137,3 +140,11 @@ def test_models_with_the_earlier_branch_are_refused(tmp_path):
     path.write_text(path.read_text().replace('"detail_channels": 0', '"detail_channels": 16'))
     with pytest.raises(SeasError, match="fine-tune it again"):
         MaskPredictor.from_pretrained(tmp_path)
+
+
+def test_whole_models_with_the_earlier_branch_are_refused(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    path = next((tmp_path / "run").rglob("mask_predictor/config.json"))
+    path.write_text(path.read_text().replace('"detail_channels": 0', '"detail_channels": 16'))
+    with pytest.raises(SeasError, match="fine-tune it again"):
+        SeaSPipeline.from_pretrained(tmp_path / "run")

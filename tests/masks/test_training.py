@@ -116,15 +116,17 @@ def test_features_have_no_gradient_and_decode_the_anomalies_only():
 
 def taken_parts(mine, theirs):
     """Which of the two parts has the weights of ``theirs`` after taking over what fits."""
-    mine.take_over(theirs)
+    named = mine.take_over(theirs)
     equal = {
         name: name in theirs.state_dict() and torch.equal(weight, theirs.state_dict()[name])
         for name, weight in mine.state_dict().items()
         if weight.numel() > 1 and "norm" not in name  # statistics and scales start alike
     }
-    return tuple(
+    taken = tuple(
         all(same for name, same in equal.items() if name.startswith("detail.") == detail) for detail in (False, True)
     )
+    assert named == {part for part, same in zip(("features", "detail"), taken, strict=True) if same}
+    return taken
 
 
 @pytest.mark.parametrize(
@@ -152,4 +154,4 @@ def test_official_predictors_take_over_nothing():
     base = MaskPredictor.for_models(unet, vae, config)
     assert not MaskPredictor.for_models(unet, vae, config, official=True).take_over(base)
     without = MaskPredictor.for_models(unet, vae, MaskConfig(attention_blocks=1, detail_width=0))
-    assert without.take_over(base)
+    assert without.take_over(base) == {"features"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from seas_aug.data.seeds import derive_seed
+from seas_aug.errors import SeasError
 from seas_aug.finetune.run import finetune
 from seas_aug.pipeline.drawing import Drawing, near, starts_from_copy
 from seas_aug.pipeline.sampler import ImageRequest
@@ -90,6 +92,53 @@ def test_batch_size_does_not_matter_when_some_are_copied(pipe):
         assert torch.equal(together.images, alone.images)
         assert torch.equal(together.masks, alone.masks)
         assert together.records == alone.records
+
+
+def test_images_that_are_drawn_again_keep_their_kind_of_start(pipe, monkeypatch):
+    """Masks that are empty for half of the images: batches of 1, 3 and 8 still give the same."""
+
+    def finish(known, image, prompt):
+        digits = image.double().mean() * 1e4
+        return torch.full_like(known, 0.5 if digits - digits.floor() > 0.5 else 0.0)
+
+    monkeypatch.setattr(pipe.mask_predictor, "finish", finish)
+    alone = pipe("crack", num_images=8, seed=30, batch_size=1)
+    again = [record for record in alone.records if record.retries]
+    assert any(record.copied_from for record in again) and not all(record.copied_from for record in again)
+    drawing = Drawing(None, "", ("crack",), None, None, 0.5)
+    assert [bool(record.copied_from) for record in alone.records] == [
+        starts_from_copy(request(seed), drawing) for seed in range(30, 38)
+    ]
+    for batch_size in (3, 8):
+        together = pipe("crack", num_images=8, seed=30, batch_size=batch_size)
+        assert torch.equal(together.images, alone.images)
+        assert together.records == alone.records
+
+
+def test_seeds_of_any_integer_type_mean_the_same(pipe):
+    plain = pipe("crack", num_images=3, seeds=[0, 1, 2], reference_indices=[2, 1, 0])
+    for seeds in (np.arange(3), torch.arange(3)):
+        other = pipe("crack", num_images=3, seeds=seeds, reference_indices=np.array([2, 1, 0]))
+        assert torch.equal(other.images, plain.images)
+        assert other.records == plain.records
+
+
+def test_the_share_of_copies_can_be_chosen_per_call(pipe):
+    assert not any(record.copied_from for record in pipe("crack", num_images=4, copied_share=0.0).records)
+    assert all(record.copied_from for record in pipe("crack", num_images=4, copied_share=1.0).records)
+    with pytest.raises(SeasError, match=r"copied_share is 1\.5"):
+        pipe("crack", copied_share=1.5)
+
+
+def test_the_noise_of_copies_is_limited_too(pipe):
+    pipe.register_to_config(max_timestep=400)
+    with pytest.raises(SeasError, match=r"strength is 0\.8, .* below 400 only, of 1000; give at most 0\.40"):
+        pipe("crack")
+    sampling = dataclasses.replace(pipe.sampling, strength=0.3)
+    pipe.register_to_config(sampling=dataclasses.asdict(sampling))
+    with pytest.raises(SeasError, match=r"strength is 0\.5"):
+        pipe("crack")
+    assert pipe("crack", strength=0.3, num_inference_steps=10).records
 
 
 def test_a_given_strength_goes_first_and_normal_images_have_no_copies(pipe):

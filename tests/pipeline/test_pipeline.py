@@ -10,9 +10,9 @@ from torch import nn
 
 from seas_aug.base.latents import decode_latents, encode_latents
 from seas_aug.errors import SeasError
-from seas_aug.pipeline.drawing import pooled_prompts
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from seas_aug.prompt import pooled_prompts
 
 STRIDE = 1_000_003  # between the seeds of one image's draws
 
@@ -91,7 +91,7 @@ def test_masks_are_finished_with_the_image_and_the_prompt_that_belong_to_them(pi
     prompt = pipe.prompt.anomaly_prompt("crack")
     for row, (known, image, words) in enumerate(seen):
         torch.testing.assert_close(image[0] / 2 + 0.5, pairs.images[row])
-        torch.testing.assert_close(words, pooled_prompts(pipe, [prompt]))
+        torch.testing.assert_close(words, pooled_prompts(pipe.tokenizer, pipe.text_encoder, [prompt]))
         request = ImageRequest(row + 2, row + 2, (row + 2) % 4, 0)
         with torch.no_grad():
             _, expected = draw_pairs(pipe, [request], pipe.references, prompt, True, settings)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pretrain the embedded base: ``python -m seas_aug.base.pretrain STAGE --help``.
 
-The stages, in this order: autoencoder, diffusion, export_base, masks, details, and export_base again, each for up to an
-hour on one CPU core. Each continues where it was stopped. They read nothing but the renderer.
+The stages, in this order: autoencoder, diffusion, export_base, masks, export_base, details, export_base, each for up to
+an hour on one CPU core. Each continues where it was stopped. They read nothing but the renderer.
 """
 
 from __future__ import annotations

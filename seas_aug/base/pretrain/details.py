@@ -17,9 +17,10 @@ from seas_aug.base.pretrain.scenes import ScenePool, to_range
 from seas_aug.base.pretrain.schedule import adamw_with_cosine
 from seas_aug.config import MaskConfig, SamplingConfig
 from seas_aug.data.variation import vary_light
+from seas_aug.errors import SeasError
 from seas_aug.masks.predictor import MaskPredictor, probabilities
 from seas_aug.masks.training import detail_loss, tell, with_normals
-from seas_aug.prompt.embedding import encode_prompts, pool_prompts
+from seas_aug.prompt.embedding import pooled_prompts
 
 _FAINTEST = 0.3  # simulated masks of the generator's features are at most so unsure
 
@@ -70,10 +71,12 @@ class DetailPretraining(lightning.LightningModule):
     """Trains the detail branch of a mask predictor.
 
     Args:
-        base: name or folder of the base, whose text encoder reads the prompts; its mask predictor's other parts are
-            kept if they are of the default size.
+        base: name or folder of the base, whose text encoder reads the prompts; the rest of its mask predictor is kept.
         total_steps: optimiser updates, for the learning rate.
         lr: peak learning rate.
+
+    Raises:
+        SeasError: the base has no mask predictor, or one of another than the default size.
     """
 
     def __init__(self, base: str, total_steps: int, lr: float = 3e-3) -> None:
@@ -82,8 +85,15 @@ class DetailPretraining(lightning.LightningModule):
         models = load_base(base)
         self.settings = MaskConfig()
         self.predictor = MaskPredictor.for_models(models.unet, models.vae, self.settings)
-        if models.mask_predictor is not None:
-            self.predictor.take_over(models.mask_predictor)
+        found = models.mask_predictor
+        if found is None or "features" not in self.predictor.take_over(found):
+            message = (
+                f"base '{base}' has no Refined Mask Prediction of the default size for the detail branch to go with; "
+                "run the stages masks and export_base --masks first."
+            )
+            raise SeasError(message)
+        self.predictor.requires_grad_(False)
+        self.predictor.detail.requires_grad_(True)  # type: ignore[union-attr]
         models.text_encoder.requires_grad_(False).eval()
         self.models = models  # a plain object: frozen parts need no checkpoint
         self.iou = BinaryJaccardIndex(threshold=SamplingConfig().mask_threshold)
@@ -94,9 +104,7 @@ class DetailPretraining(lightning.LightningModule):
         text_encoder.to(self.device)
 
     def _prompts(self, batch: dict[str, Any]) -> Tensor:
-        tokenizer = self.models.tokenizer
-        hidden, ids = encode_prompts(tokenizer, self.models.text_encoder, batch["prompt"])
-        return pool_prompts(hidden.detach(), ids, tokenizer.eos_token_id)
+        return pooled_prompts(self.models.tokenizer, self.models.text_encoder, batch["prompt"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Return the loss; of a quarter of the images the branch may be told the true mask, coarse and unsure."""

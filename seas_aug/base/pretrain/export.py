@@ -22,7 +22,7 @@ def export_base(
     Args:
         autoencoder: checkpoint of stage 1, or the base that stage 2 kept it from, such as ``embedded``.
         diffusion: checkpoint of stage 2.
-        masks: checkpoint of stage 4, once there is one.
+        masks: checkpoint of stage 4 or, with a detail branch, 5, once there is one.
         output: folder of the weights in the package.
     """
     from seas_aug.base.pretrain.architecture import NATIVE_SIZE

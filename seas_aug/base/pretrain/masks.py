@@ -123,7 +123,8 @@ def load_mask_predictor(checkpoint: Path) -> MaskPredictor:
     """Return the mask predictor of a checkpoint, in evaluation mode; the base it was trained on is not needed.
 
     Args:
-        checkpoint: file of :class:`MaskPretraining`.
+        checkpoint: file of :class:`MaskPretraining` or of
+            :class:`~seas_aug.base.pretrain.details.DetailPretraining`.
     """
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     predictor = MaskPredictor(**saved["predictor"])
