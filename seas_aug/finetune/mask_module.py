@@ -47,6 +47,7 @@ class MaskModule(lightning.LightningModule):
             message = f"masks.max_timestep is {config.masks.max_timestep}; give 1 to {longest}, the base's noise steps."
             raise SeasError(message)
         self.predictor = MaskPredictor.for_models(generator.unet, generator.vae, config.masks, config.official)
+        self.predictor.register_to_config(mirrored=config.data.flip)
         if generator.mask_predictor is not None and config.masks.from_base:
             self.predictor.take_over(generator.mask_predictor)
         for part in (generator.unet, generator.vae, generator.text_encoder):

@@ -84,6 +84,7 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         official: batch normalisation with batch statistics, as in the authors' code.
         detail_width: width of the detail branch; 0 leaves it out (paper).
         prompt_channels: width of the prompt embedding that tells the detail branch the anomaly type.
+        mirrored: mirror images were trained on too; final masks are then the mean over the image and its mirror images.
         detail_channels: only models with an earlier detail branch, made with base v3, have it; they are refused.
 
     Raises:
@@ -102,6 +103,7 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         detail_width: int = 0,
         prompt_channels: int = 0,
         detail_channels: int = 0,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         if detail_channels:
@@ -224,13 +226,22 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def finish(self, known: torch.Tensor, image: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         """Return the final probabilities of an anomaly, float32 ``[B, 1, H, W]`` in [0, 1].
 
+        If mirror images were trained on, they are the mean over the image mirrored in neither, either and both
+        directions (test-time augmentation).
+
         Args:
             known: mean of the refined masks over some steps, float ``[B, 1, H, W]`` in [0, 1]; without a detail branch
                 they are final.
             image: the finished image, float ``[B, 3, H, W]`` in [-1, 1].
             prompt: its prompt embedding, float ``[B, D]``.
         """
-        return known.float() if self.detail is None else probabilities(self.detail_logits(known, image, prompt))
+        if self.detail is None:
+            return known.float()
+        views: list[tuple[int, ...]] = [(), (-1,), (-2,), (-1, -2)] if self.config["mirrored"] else [()]
+        found = [self.detail_logits(known.flip(sides), image.flip(sides), prompt) for sides in views]
+        return torch.stack(
+            [probabilities(logits).flip(sides) for logits, sides in zip(found, views, strict=True)]
+        ).mean(0)
 
 
 def _safe_autocast(device: str) -> torch.autocast:

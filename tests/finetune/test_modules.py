@@ -157,6 +157,13 @@ def test_normals_are_asked_about_a_type(category_folder, base_folder, run_folder
     assert all(any(torch.allclose(row, prompt) for prompt in possible) for row in seen[0][2:])
 
 
+@pytest.mark.parametrize("flip", [True, False])
+def test_masks_are_averaged_over_mirror_images_if_trained_on_them(category_folder, base_folder, run_folder, flip):
+    config = tiny_config(category_folder, run_folder, base_folder)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, flip=flip))
+    assert MaskModule(SeaSPipeline.from_pretrained(run_folder), config).predictor.config["mirrored"] is flip
+
+
 def test_generator_trains_on_varied_images(category_folder, base_folder):
     module = make_generator_module(category_folder, base_folder)
     assert torch.isfinite(module.training_step(varied_batch(), 0))

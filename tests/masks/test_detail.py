@@ -80,6 +80,17 @@ def test_finished_mask_is_that_of_the_detail_branch_or_the_known_one():
         plain.detail_logits(known, image, prompt)
 
 
+def test_finished_mask_of_a_mirrored_image_is_the_mirrored_mask():
+    """Where mirror images were trained on, it is the mean over four images, each turned back."""
+    image, known, prompt = inputs(1)
+    predictor = predictor_with_detail().eval()
+    views = ((), (-1,), (-2,), (-1, -2))
+    alone = [predictor.finish(known.flip(sides), image.flip(sides), prompt).flip(sides) for sides in views]
+    assert not torch.allclose(alone[0], alone[1])
+    predictor.register_to_config(mirrored=True)
+    torch.testing.assert_close(predictor.finish(known, image, prompt), torch.stack(alone).mean(dim=0))
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-5), (torch.bfloat16, 0.05)])
 def test_float16_autocast_is_kept_out_and_bfloat16_let_through(dtype, tolerance):
     predictor = predictor_with_detail().eval()
