@@ -260,7 +260,7 @@ class SamplingConfig:
     guidance_from: GuidanceFrom = "normal"
     strength: float = 0.4
     copied_share: float = 1.0
-    copied_strength: float = 0.25
+    copied_strength: float = 0.15
     mask_threshold: float = 0.3
     mask_steps: int = 2
     max_retries: int = 20
