@@ -146,7 +146,7 @@ def test_unknown_bases():
     with pytest.raises(SeasError, match="base 'embedded-v9' is not in this package, which has 'embedded-v4'"):
         load_base("embedded-v9")
     with pytest.raises(SeasError, match="'embedded-v3' is no longer in this package, which has 'embedded-v4'"):
-        load_base("embedded-v1")
+        load_base("embedded-v3")
     with pytest.raises(SeasError, match="could not be loaded"):
         load_base("/no/such/folder/anywhere")
 

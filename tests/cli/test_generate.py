@@ -66,6 +66,7 @@ def test_run_passes_all_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setitem(sys.modules, "seas_aug.generate.run", module)
     output = tmp_path / "out"
     options = ["--normal", "--strength", "0.5", "--guidance_scale", "2", "--num_inference_steps", "9"]
+    options += ["--copied_share", "0.25"]
     generate.run(
         [
             "--run",
@@ -90,6 +91,7 @@ def test_run_passes_all_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         "strength": 0.5,
         "guidance_scale": 2.0,
         "num_inference_steps": 9,
+        "copied_share": 0.25,
         "accelerator": "auto",
     }
     assert "4 crack, 4 good (3 made now in 2 s)" in capsys.readouterr().out

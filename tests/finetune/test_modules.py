@@ -16,7 +16,7 @@ from seas_aug.base.load import load_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, SamplingConfig
 from seas_aug.errors import SeasError
 from seas_aug.finetune import generator_module, training
-from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps
+from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps, visited_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.noise.start import first_step
@@ -351,12 +351,16 @@ def test_timesteps_of_the_anomaly_half():
 
 @pytest.mark.parametrize(("strength", "steps"), [(0.6, 20), (0.33, 7), (1.0, 20), (0.05, 20)])
 def test_fine_tuning_sees_every_noise_that_sampling_visits_and_little_more(strength, steps):
-    config = FineTuneConfig(sampling=SamplingConfig(strength=strength, num_inference_steps=steps))
+    sampling = SamplingConfig(strength=strength, num_inference_steps=steps, copied_share=0.0)
+    config = FineTuneConfig(sampling=sampling)
     timesteps = draw_timesteps(20_000, 1000, config, torch.Generator().manual_seed(0))
     scheduler = solver(DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"))
     scheduler.set_timesteps(steps)
     first = int(scheduler.timesteps[first_step(1000, strength, scheduler.timesteps, 2)])
     assert first <= timesteps.max() <= min(999, first + 1000 / steps + 1)
+    # Images that start from copied defects count as well.
+    copying = dataclasses.replace(sampling, strength=0.05, copied_strength=strength, copied_share=0.5)
+    assert visited_timesteps(1000, dataclasses.replace(config, sampling=copying)) == visited_timesteps(1000, config)
     official = dataclasses.replace(config, official=True)  # starts from almost pure noise, whatever the strength
     assert draw_timesteps(20_000, 1000, official, torch.Generator().manual_seed(0)).max() > 990
 

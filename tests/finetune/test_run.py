@@ -48,13 +48,14 @@ def test_run_folder(whole, category_folder, base_folder):
 
 @pytest.mark.parametrize(("name", "columns"), [("generator_000004", 5), ("masks_000002", 3)])
 def test_previews_show_something(whole, name, columns):
-    """One row per type; every picture but an even map has contrast."""
+    """One row per type; every picture has contrast, but for the mask of a predictor that has learnt nothing yet."""
     grid = cv2.imread(str(whole[0] / "previews" / f"{name}.png"))
     assert grid.shape == (2 * (32 + 2) + 2, columns * (32 + 2) + 2, 3)
     pictures = [
         grid[2 + 34 * row : 34 + 34 * row, 2 + 34 * column : 34 + 34 * column]
         for row in range(2)
         for column in range(columns)
+        if (name, column) != ("masks_000002", 2)
     ]
     assert all(picture.std() > 1 for picture in pictures)
 

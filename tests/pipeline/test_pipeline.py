@@ -248,7 +248,7 @@ def test_mistakes(pipe, arguments, message):
 def test_noise_beyond_what_was_fine_tuned_on(pipe):
     pipe.register_to_config(max_timestep=550)
     assert pipe(None, strength=0.5).images.shape[0] == 1
-    with pytest.raises(SeasError, match=r"strength is 0.6, but .* below 550 only; .* --sampling.strength 0.6"):
+    with pytest.raises(SeasError, match=r"strength is 0.6, but .* below 550 only, .* --sampling.strength 0.6"):
         pipe(None, strength=0.6)
     with pytest.raises(SeasError, match="num_inference_steps is 2, so that sampling has to start at timestep 999"):
         pipe(None, strength=0.5, num_inference_steps=2)
