@@ -11,19 +11,21 @@ from torch import Tensor, nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
 _SUBSETS = 100
+_LEAST_SPREAD = 0.25  # of logarithms: real images that agree to a quarter are no scale for others
 
 
 def standardise(features: Tensor, real: Tensor) -> Tensor:
     """Return features in units of the real images' spread, so that no feature outweighs the others by its scale.
 
     Args:
-        features: ``[N, F]``.
-        real: ``[M, F]`` of the real images; its mean becomes 0 and its standard deviation 1.
+        features: ``[N, F]``, logarithms.
+        real: ``[M, F]`` of the real images; its mean becomes 0 and its standard deviation 1 (or less, where it is below
+            0.25 already).
 
     Returns:
         ``[N, F]``.
     """
-    spread = real.std(dim=0, unbiased=False).clamp_min(1e-3)
+    spread = real.std(dim=0, unbiased=False).clamp_min(_LEAST_SPREAD)
     return (features - real.mean(dim=0)) / spread
 
 
@@ -41,8 +43,8 @@ class _AsFeatures(nn.Module):
 def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
     """Return the Kernel Inception Distance (KID: squared maximum mean discrepancy, cubic kernel) of features.
 
-    Source: M. Binkowski et al., "Demystifying MMD GANs", ICLR 2018, with other features than Inception's. It is unbiased, so that
-    equal distributions give values around 0, also negative ones.
+    Source: M. Binkowski et al., "Demystifying MMD GANs", ICLR 2018, with other features than Inception's. It is
+    unbiased, so that equal distributions give values around 0, also negative ones.
 
     Args:
         real: ``[N, F]``.
@@ -67,9 +69,9 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
 def cluster_diversity(features: Tensor, centres: Tensor) -> float:
     """Return how much images differ that are nearest to the same few-shot image, as IC-LPIPS does.
 
-    Source: U. Ojha et al., "Few-shot image generation via cross-domain correspondence", CVPR 2021: images are assigned to their
-    nearest few-shot image, and the mean distance of the pairs of a cluster is averaged over the clusters. Here the distance is
-    the root mean square difference of features, in place of LPIPS, which needs a download.
+    Source: U. Ojha et al., "Few-shot image generation via cross-domain correspondence", CVPR 2021: images are assigned
+    to their nearest few-shot image, and the mean distance of the pairs of a cluster is averaged over the clusters. Here
+    the distance is the root mean square difference of features, in place of LPIPS, which needs a download.
 
     Args:
         features: ``[N, F]`` of the images.

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 # Rows: luminance, red - green, yellow - blue; each of them sums to 1 or to 0.
 _OPPONENT = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
-_FLOOR = 1e-3  # of grey levels in [0, 1]: below it a response is rounding of 8-bit images
+_FLOOR = 1 / 255  # of grey levels in [0, 1]: below it a response is rounding of 8-bit images
 
 
 def gabor_kernels(orientations: int, size: int = 9) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from seas_aug.base.latents import decode_latents
 from seas_aug.data.seeds import SEED_BITS, derive_seed
 from seas_aug.errors import SeasError
+from seas_aug.pipeline.grey import to_grey
 from seas_aug.pipeline.references import References
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
 from seas_aug.prompt.embedding import pooled_prompts
@@ -36,6 +37,7 @@ class Drawing:
         from_reference: solver settings of images that start from their reference alone.
         from_copy: solver settings of those that start from a copied defect.
         copied_share: share of the defect images that do.
+        grey: images are made grey, since those of the product are.
     """
 
     bank: References
@@ -44,6 +46,7 @@ class Drawing:
     from_reference: SamplerSettings
     from_copy: SamplerSettings
     copied_share: float
+    grey: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def _draw_batch(pipe: Any, requests: list[ImageRequest], drawing: Drawing, copie
     latents, probabilities = draw_pairs(pipe, starts, bank, drawing.prompt, defects, settings)
     images = torch.cat([decode_latents(pipe.vae, latent[None]) for latent in latents])
     images = ((images.clamp(-1, 1) + 1) / 2).cpu()
+    images = to_grey(images) if drawing.grey else images
     # 8-bit steps, so that what is returned is what a PNG holds.
     images = (images * 255).round() / 255
     if defects:

@@ -16,6 +16,7 @@ from seas_aug.config import SamplingConfig
 from seas_aug.errors import SeasError
 from seas_aug.pipeline.drawing import Drawing, draw_all
 from seas_aug.pipeline.few_shot import FewShotDefects
+from seas_aug.pipeline.grey import is_grey
 from seas_aug.pipeline.output import PairRecord, SeaSPipelineOutput
 from seas_aug.pipeline.references import References
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, first_index
@@ -217,6 +218,7 @@ class SeaSPipeline(_DiffusionPipeline):
             from_reference=settings,
             from_copy=dataclasses.replace(settings, strength=chosen.copied_strength),
             copied_share=chosen.copied_share,
+            grey=self._is_grey(bank),
         )
         done = draw_all(self, requests, drawing, batch_size)
         records = [
@@ -290,6 +292,11 @@ class SeaSPipeline(_DiffusionPipeline):
             self.scheduler.set_timesteps(chosen.num_inference_steps, device="cpu")
             first_index(self.scheduler, settings)
         return settings
+
+    def _is_grey(self, bank: References) -> bool:
+        """Return whether normal and defect images are grey, so that what is drawn has to be."""
+        defects = self.few_shot is None or is_grey(self.few_shot.images)
+        return not self.config.official and defects and is_grey(bank.images)
 
     def _references(self) -> References:
         if self.references is None or not len(self.references):

@@ -10,10 +10,15 @@ from seas_aug.evaluate.distribution import cluster_diversity, kernel_distance, s
 
 def test_standardise_makes_the_real_ones_of_mean_0_and_spread_1() -> None:
     torch.manual_seed(0)
-    real = torch.randn(40, 5) * torch.tensor([1.0, 10, 0.1, 3, 2]) + 4
+    real = torch.randn(40, 5) * torch.tensor([1.0, 10, 0.5, 3, 2]) + 4
     done = standardise(real, real)
     assert done.mean(dim=0).abs().max() < 1e-4
     assert (done.std(dim=0, unbiased=False) - 1).abs().max() < 1e-4
+
+
+def test_what_all_real_ones_share_is_no_scale() -> None:
+    real = torch.ones(10, 1)
+    assert standardise(torch.tensor([[2.0]]), real).item() == pytest.approx(4)
 
 
 def test_kernel_distance_against_sums_written_out() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from seas_aug.base.latents import decode_latents, encode_latents
 from seas_aug.errors import SeasError
+from seas_aug.pipeline.grey import is_grey
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from seas_aug.prompt import pooled_prompts
@@ -147,6 +148,24 @@ def test_own_references(pipe):
         pairs = pipe("crack", seed=4, references=images)
         assert torch.equal(pairs.images, expected.images)
         assert pairs.records[0].reference == "references[0]"
+
+
+def test_a_grey_product_stays_grey(pipe):
+    size = pipe.config.image_size
+    grey = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8).expand(-1, 3, -1, -1)
+    colour = grey.clone()
+    colour[1, 0] ^= 1
+    pipe.few_shot = None
+    drawn = pipe(None, num_images=2, references=grey).images
+    assert is_grey(drawn)
+    tinted = pipe(None, num_images=2, references=colour).images
+    assert not is_grey(tinted[:1])  # the product is in colour, even if this reference is not
+    assert torch.allclose(drawn[0, 0], tinted[0].mean(dim=0), atol=1 / 255)
+    bank = SimpleNamespace(images=grey)
+    pipe.few_shot = SimpleNamespace(images=grey)
+    assert pipe._is_grey(bank)
+    pipe.few_shot = SimpleNamespace(images=colour)  # a stain may be in colour on a grey product
+    assert not pipe._is_grey(bank)
 
 
 def test_normal_images(pipe):
