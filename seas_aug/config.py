@@ -135,7 +135,9 @@ class GeneratorConfig:
 
     Args:
         steps_per_type: optimiser updates per anomaly type (paper: 800 on Stable Diffusion).
-        max_steps: total updates; None takes ``steps_per_type x number of types``.
+        min_steps: fewest updates, however few types there are: one type alone has the whole product to learn too
+            (paper: none).
+        max_steps: total updates; None takes ``steps_per_type x number of types``, at least ``min_steps``.
         batch_size: anomaly images per update, with as many normal ones beside them (paper: 2 x accumulation 2).
         accumulate: gradient accumulation.
         unet_lr: learning rate of all U-Net weights. A small base with few pretraining steps moves faster than
@@ -162,6 +164,7 @@ class GeneratorConfig:
     """
 
     steps_per_type: int = 300
+    min_steps: int = 600
     max_steps: int | None = None
     batch_size: int = 4
     accumulate: int = 1
@@ -186,7 +189,9 @@ class MaskConfig:
 
     Args:
         steps_per_type: updates per anomaly type (paper: 800).
-        max_steps: total updates; None takes ``steps_per_type x number of types``.
+        min_steps: fewest updates, however few types there are: one type alone has the whole product to learn too
+            (paper: none).
+        max_steps: total updates; None takes ``steps_per_type x number of types``, at least ``min_steps``.
         batch_size: anomaly images per update.
         feature_batch_size: of how many of them, and of as large a share of the normals, masks are predicted from the
             generator's features too; None means all (paper). The detail branch, which needs images only, learns from
@@ -213,6 +218,7 @@ class MaskConfig:
     """
 
     steps_per_type: int = 400
+    min_steps: int = 1000
     max_steps: int | None = None
     batch_size: int = 10
     feature_batch_size: int | None = 2

@@ -26,6 +26,7 @@ def paper_preset() -> FineTuneConfig:
         data=DataConfig(image_size=512, resize="crop", num_normals=60, rotate=True),
         generator=GeneratorConfig(
             steps_per_type=800,
+            min_steps=0,
             batch_size=2,
             accumulate=2,
             unet_lr=4e-6,
@@ -41,6 +42,7 @@ def paper_preset() -> FineTuneConfig:
         ),
         masks=MaskConfig(
             steps_per_type=800,
+            min_steps=0,
             batch_size=2,
             accumulate=2,
             lr=5e-4,

@@ -18,6 +18,7 @@ def test_paper_preset_is_the_published_method():
     generator = dataclasses.asdict(config.generator)
     assert generator == {
         "steps_per_type": 800,
+        "min_steps": 0,
         "max_steps": None,
         "batch_size": 2,
         "accumulate": 2,
@@ -37,7 +38,8 @@ def test_paper_preset_is_the_published_method():
     }
     assert not config.generator.variation.varies
     masks = config.masks
-    assert (masks.steps_per_type, masks.batch_size, masks.accumulate, masks.lr) == (800, 2, 2, 5e-4)
+    assert (masks.steps_per_type, masks.min_steps, masks.max_steps) == (800, 0, None)
+    assert (masks.batch_size, masks.accumulate, masks.lr) == (2, 2, 5e-4)
     assert (masks.lr_schedule, masks.from_base, masks.gradient_clip, masks.attention_blocks) == (
         "constant",
         False,

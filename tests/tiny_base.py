@@ -75,7 +75,9 @@ def tiny_config(root: Path, output: Path, base: Path, **changes: Any) -> FineTun
         data=DataConfig(root=root, few_shot="1", rotate=True),
         prompt=PromptConfig(anomaly_tokens=2),
         attention=AttentionConfig(resolutions=(8, 4)),
-        generator=GeneratorConfig(steps_per_type=3, batch_size=2, accumulate=2, ema_decay=0.5, limit_timesteps=False),
+        generator=GeneratorConfig(
+            steps_per_type=3, min_steps=0, batch_size=2, accumulate=2, ema_decay=0.5, limit_timesteps=False
+        ),
         masks=MaskConfig(max_steps=3, batch_size=2, attention_blocks=1),
         # An untrained predictor is sure that all is normal, and hardly any mask may be empty in the tests.
         sampling=SamplingConfig(

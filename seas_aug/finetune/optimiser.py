@@ -15,11 +15,13 @@ from seas_aug.errors import SeasError
 def count_updates(settings: GeneratorConfig | MaskConfig, types: int) -> int:
     """Return the optimiser updates of a stage: fixed, or from the number of anomaly types (paper: 800 x types).
 
+    Few types train for ``min_steps`` at least.
+
     Raises:
         SeasError: updates, batch size or accumulation below 1.
     """
     total = settings.max_steps
-    updates = settings.steps_per_type * types if total is None else total
+    updates = max(settings.steps_per_type * types, settings.min_steps) if total is None else total
     for name, value in (("updates", updates), ("batch_size", settings.batch_size), ("accumulate", settings.accumulate)):
         if value < 1:
             stage = "generator" if isinstance(settings, GeneratorConfig) else "masks"

@@ -28,7 +28,7 @@ def rates(settings, types, updates):
     return seen
 
 
-@pytest.mark.parametrize("settings", [GeneratorConfig(steps_per_type=2), MaskConfig(max_steps=4)])
+@pytest.mark.parametrize("settings", [GeneratorConfig(steps_per_type=2, min_steps=0), MaskConfig(max_steps=4)])
 def test_cosine_falls_to_zero_over_the_stage(settings):
     found = rates(settings, 2, 6)
     middle, late = 0.5, 0.5 * (1 - 2**-0.5)
@@ -45,6 +45,8 @@ def test_paper_keeps_its_rates():
 def test_updates():
     assert count_updates(GeneratorConfig(steps_per_type=800), 3) == 2400
     assert count_updates(MaskConfig(steps_per_type=800, max_steps=7), 3) == 7
+    assert count_updates(MaskConfig(steps_per_type=400, min_steps=1000), 1) == 1000
+    assert count_updates(MaskConfig(steps_per_type=400, min_steps=1000), 3) == 1200
     with pytest.raises(SeasError, match="masks: updates is 0"):
         count_updates(MaskConfig(max_steps=0), 3)
     with pytest.raises(SeasError, match="generator: accumulate is 0"):
