@@ -8,7 +8,7 @@ from torch import Tensor
 
 def is_grey(images: Tensor) -> bool:
     """Return whether all three channels of pictures ``[N, 3, H, W]`` are equal everywhere, as grey cameras' are."""
-    return bool((images == images[:, :1]).all())
+    return all(bool((image == image[:1]).all()) for image in images)  # the first picture in colour ends it
 
 
 def to_grey(images: Tensor) -> Tensor:
