@@ -99,15 +99,31 @@ def test_attention_loss_falls_when_it_is_trained(module):
     assert values[-1] < 0.7 * values[0]
 
 
-def test_continues_from_a_base_with_the_same_words_only(tmp_path):
+def test_continues_from_a_base_and_knows_its_words(tmp_path):
     torch.manual_seed(0)
     module = DiffusionModule(10, 1.0, tmp_path / "tokenizer")
     base = load_base("embedded")
+    untrained = module.text_encoder.get_input_embeddings().weight.detach().clone()
     module.continue_from(base)
     for name, weight in module.unet.state_dict().items():
         assert torch.equal(weight, base.unet.state_dict()[name])
+    words = "embeddings.token_embedding.weight"
     for name, weight in module.text_encoder.state_dict().items():
-        assert torch.equal(weight, base.text_encoder.state_dict()[name])
-    base.tokenizer.add_tokens(["another"])
-    with pytest.raises(SeasError, match="other words than the renderer"):
-        module.continue_from(base)
+        assert name == words or torch.equal(weight, base.text_encoder.state_dict()[name])
+    found, theirs = module.text_encoder.state_dict()[words], base.text_encoder.state_dict()[words]
+    known = base.tokenizer.get_vocab()
+    for piece, index in module.tokenizer.get_vocab().items():
+        expected = theirs[known[piece]] if piece in known else untrained[index]
+        assert torch.equal(found[index], expected), piece
+
+
+def test_a_word_that_the_base_did_not_have_starts_untrained(tmp_path):
+    module = DiffusionModule(10, 1.0, tmp_path / "tokenizer")
+    base = load_base("embedded")
+    fewer = dict(base.tokenizer.get_vocab())
+    row = module.tokenizer.get_vocab()["leather</w>"]
+    before = module.text_encoder.get_input_embeddings().weight[row].detach().clone()
+    del fewer["leather</w>"]
+    base.tokenizer.get_vocab = lambda: fewer
+    module.continue_from(base)
+    assert torch.equal(module.text_encoder.get_input_embeddings().weight[row], before)

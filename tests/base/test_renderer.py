@@ -42,7 +42,7 @@ def test_parts(name, size, seed):
     assert np.isfinite(image).all()
     assert outline.min() >= 0
     assert outline.max() <= 1
-    assert 0.005 < (outline > 0.5).mean() < 0.8
+    assert 0.005 < (outline > 0.5).mean() <= (1 if name == "plate" else 0.8)
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -96,7 +96,7 @@ def test_prompt_names_a_defect_exactly_where_there_is_one(seed, size):
 
 def test_shares():
     assert not any(render_scene(seed, 64, defect_share=0).mask.any() for seed in range(10))
-    assert all(render_scene(seed, 64, defect_share=1).mask.any() for seed in range(10))
+    assert all(render_scene(seed, 64, defect_share=1).mask.any() for seed in range(100))
     nouns = {render_scene(seed, 64, part_share=1, defect_share=0).prompt.removeprefix("a ") for seed in range(10)}
     assert nouns <= {*PARTS, "object"}
 
@@ -114,6 +114,10 @@ def test_random_fields(seed):
     assert light.min() >= 0.2
     assert light.max() <= 2
     assert noise.cells(rng, 64, 20).min() == 0
+    step = np.zeros((8, 8), np.float32)
+    step[:, 6:] = 1
+    assert np.array_equal(noise.shift_field(step, 3, 0)[:, :4], np.zeros((8, 4)))  # nothing comes round from the right
+    assert np.array_equal(noise.shift_field(step, -3, 1)[:, 3:], np.ones((8, 5)))
     line = noise.stroke(64, noise.polyline(rng, (32, 32), 20, 0.3, 0.2), 1.0)
     assert 5 < line.sum() < 200
     assert line.max() <= 1

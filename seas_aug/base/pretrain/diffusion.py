@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 # Well above it, noise outweighs the latents (alpha bar is 0.5 near timestep 360), and attention has nothing to find.
 _VISIBLE_TIMESTEP = 400
+_WORDS = "embeddings.token_embedding.weight"
 
 
 class LatentPool:
@@ -172,16 +173,19 @@ class DiffusionModule(lightning.LightningModule):
         self.scheduler: Any = build_scheduler()
 
     def continue_from(self, base: BaseModels) -> None:
-        """Take over U-Net and text encoder of an earlier base with the same words.
+        """Take over U-Net and text encoder of an earlier base; words that it did not have start untrained.
 
-        Raises:
-            SeasError: its vocabulary is another one.
+        Args:
+            base: of the same structure.
         """
-        if base.tokenizer.get_vocab() != self.tokenizer.get_vocab():
-            message = f"base '{base.name}' has other words than the renderer; pretrain from scratch."
-            raise SeasError(message)
         self.unet.load_state_dict(base.unet.state_dict())
-        self.text_encoder.load_state_dict(base.text_encoder.state_dict())
+        mine, theirs = (model.get_input_embeddings().weight for model in (self.text_encoder, base.text_encoder))
+        rows, known = mine.detach().clone(), base.tokenizer.get_vocab()
+        for piece, index in self.tokenizer.get_vocab().items():
+            if piece in known:
+                rows[index] = theirs[known[piece]]
+        others = {name: weight for name, weight in base.text_encoder.state_dict().items() if name != _WORDS}
+        self.text_encoder.load_state_dict({**others, _WORDS: rows})
 
     def losses(self, batch: dict, generator: torch.Generator | None, dropout: float) -> dict[str, Tensor]:
         """Return the loss ``noise`` (DDPM, equation 14) and ``attention`` (DA loss).

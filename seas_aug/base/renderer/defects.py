@@ -12,7 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from seas_aug.base.renderer.noise import Field, blob, polyline, spectral_noise, stroke
+from seas_aug.base.renderer.noise import Field, blob, polyline, shift_field, spectral_noise, stroke
 
 Defect = Callable[[np.random.Generator, Field, Field], tuple[Field, Field]]
 
@@ -29,7 +29,7 @@ def _blend(image: Field, change: Field | float, coverage: Field) -> Field:
 
 
 def crack(rng: np.random.Generator, image: Field, support: Field) -> tuple[Field, Field]:
-    """Dark, thin, branching random walk."""
+    """Dark or faint, thin, branching random walk."""
     size = image.shape[0]
     heading, length = rng.uniform(0, 2 * np.pi), size * rng.uniform(0.2, 0.9)
     path = polyline(rng, _place(rng, support), length, heading, rng.uniform(0.1, 0.45))
@@ -40,7 +40,7 @@ def crack(rng: np.random.Generator, image: Field, support: Field) -> tuple[Field
         branch = polyline(rng, tuple(joint), length * rng.uniform(0.1, 0.5), heading + rng.normal(0, 0.9), 0.3)
         cover = np.maximum(cover, stroke(size, branch, width * 0.7))
     cover = cover * support
-    return _blend(image, image * rng.uniform(0.05, 0.5), cover), cover
+    return _blend(image, image * rng.choice([rng.uniform(0.05, 0.5), rng.uniform(0.5, 0.8)]), cover), cover
 
 
 def scratch(rng: np.random.Generator, image: Field, support: Field) -> tuple[Field, Field]:
@@ -65,7 +65,8 @@ def hole(rng: np.random.Generator, image: Field, support: Field) -> tuple[Field,
         radius = size * rng.choice([rng.uniform(0.012, 0.03), rng.uniform(0.03, 0.08)])
         cover = np.maximum(cover, blob(rng, size, _place(rng, support), radius, rng.uniform(0, 0.4)))
     cover = cover * support
-    lit = np.clip(np.roll(cover, rng.integers(-2, 3, 2), (0, 1)) - cover, 0, 1)[..., None] * rng.uniform(0, 0.4)
+    right, down = rng.integers(-2, 3, 2)
+    lit = np.clip(shift_field(cover, right, down) - cover, 0, 1)[..., None] * rng.uniform(0, 0.4)
     return _blend(image + lit, image * rng.uniform(0.0, 0.45), cover), np.maximum(cover, lit[..., 0] > 0.12)
 
 
@@ -126,8 +127,13 @@ def fray(rng: np.random.Generator, image: Field, support: Field) -> tuple[Field,
 
 
 def colour_change(rng: np.random.Generator, image: Field, support: Field) -> tuple[Field, Field]:
-    """Everything beyond a wavy line is brighter or darker."""
+    """Everything beyond a wavy line, or a large cloudy region, is brighter or darker."""
     size = image.shape[0]
+    factor = np.float32(rng.choice([rng.uniform(0.5, 0.85), rng.uniform(1.15, 1.6)]))
+    if rng.random() < 0.4:
+        cloud = blob(rng, size, _place(rng, support), size * rng.uniform(0.15, 0.4), 0.5)
+        soft = cv2.GaussianBlur(cloud, (0, 0), size * rng.uniform(0.01, 0.05)) * support
+        return _blend(image, image * factor, soft), (soft > 0.4).astype(np.float32)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
     centre, turn = _place(rng, support), rng.choice([0, np.pi / 2, np.pi, 3 * np.pi / 2]) + rng.normal(0, 0.15)
     wave = spectral_noise(rng, size, 2.0) * size * rng.uniform(0, 0.02)
@@ -135,8 +141,24 @@ def colour_change(rng: np.random.Generator, image: Field, support: Field) -> tup
     cover = (np.clip(distance + 0.5, 0, 1) * support).astype(np.float32)
     if rng.random() < 0.4:
         cover *= distance < size * rng.uniform(0.1, 0.4)
-    factor = rng.choice([rng.uniform(0.5, 0.85), rng.uniform(1.15, 1.6)])
-    return _blend(image, image * np.float32(factor), cover), cover
+    return _blend(image, image * factor, cover), cover
+
+
+def missing_part(rng: np.random.Generator, image: Field, support: Field) -> tuple[Field, Field]:
+    """A piece of the product is not there: one sees what lies behind it, or a dark recess."""
+    size = image.shape[0]
+    x, y = _place(rng, support)
+    corners = cv2.boxPoints(((x, y), tuple(size * rng.uniform(0.08, 0.3, 2)), float(rng.uniform(0, 90))))
+    cover = np.zeros(support.shape, np.float32)
+    if rng.random() < 0.5:
+        cv2.fillPoly(cover, [np.round(corners * 16).astype(np.int32)], 1.0, cv2.LINE_AA, shift=4)
+    else:
+        cover = blob(rng, size, (x, y), size * rng.uniform(0.05, 0.15), 0.1)
+    cover = cover * support
+    behind = image[support < 0.5]
+    seen = np.median(behind, axis=0) if len(behind) > 0.02 * size * size else image.mean() * rng.uniform(0.05, 0.5)
+    grain = 1 + 0.03 * spectral_noise(rng, size, 1.0)[..., None]
+    return _blend(image, (seen * grain).astype(np.float32), cover), cover
 
 
 def bend(rng: np.random.Generator, image: Field, support: Field) -> tuple[Field, Field]:
@@ -165,4 +187,5 @@ DEFECTS: dict[str, Defect] = {
     "fray": fray,
     "colour change": colour_change,
     "bend": bend,
+    "missing part": missing_part,
 }

@@ -41,6 +41,13 @@ def rotate_field(field: Field, angle: float) -> Field:
     return cv2.warpAffine(field, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
 
 
+def shift_field(field: Field, right: float, down: float) -> Field:
+    """Move ``[H, W]`` or ``[H, W, C]`` by so many pixels; what comes in over the border is the border's own."""
+    height, width = field.shape[:2]
+    matrix = np.asarray([[1, 0, right], [0, 1, down]], np.float32)
+    return cv2.warpAffine(field, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
 def cells(rng: np.random.Generator, size: int, count: int) -> Field:
     """Return the distance to the nearest of ``count`` random points, ``[size, size]`` in pixels (leather, stones)."""
     seeds = np.full((size, size), 255, np.uint8)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from seas_aug.base.renderer.noise import Field, blob, spectral_noise
+from seas_aug.base.renderer.noise import Field, blob, shift_field, spectral_noise
 from seas_aug.base.renderer.surfaces import SURFACES
 
 _BODIES = ("brushed metal", "cast metal", "metal plate", "plastic", "wood", "glass")
@@ -84,6 +84,14 @@ def connector(rng: np.random.Generator, size: int) -> Field:
     return mask
 
 
+def plate(rng: np.random.Generator, size: int) -> Field:
+    """Outline of a square-cut piece that nearly fills the picture, ``[size, size]`` in [0, 1]."""
+    near = size * rng.uniform(0.0, 0.12, 4) * (rng.random(4) < 0.7)
+    left, top, right, bottom = near[0], near[1], size - near[2], size - near[3]
+    corners = np.asarray([[left, top], [right, top], [right, bottom], [left, bottom]])
+    return _polygon(size, corners + rng.normal(0, size * 0.01, (4, 2)))
+
+
 PARTS: dict[str, Callable[[np.random.Generator, int], Field]] = {
     "screw": screw,
     "ring": ring,
@@ -91,6 +99,7 @@ PARTS: dict[str, Callable[[np.random.Generator, int], Field]] = {
     "tube": tube,
     "tablet": tablet,
     "connector": connector,
+    "plate": plate,
 }
 
 
@@ -118,16 +127,22 @@ def background(rng: np.random.Generator, size: int) -> Field:
 def render_part(rng: np.random.Generator, size: int, name: str) -> tuple[Field, Field]:
     """Return the picture ``[size, size, 3]`` and the outline ``[size, size]`` in [0, 1] of a part in a random pose."""
     outline = PARTS[name](rng, size)
-    scale, angle = rng.uniform(0.75, 1.1), rng.uniform(0, 360)
+    fills = name == "plate"  # lies straight under the camera, and can be of anything
+    scale, angle = (
+        (rng.uniform(0.95, 1.1), rng.normal(0, 2)) if fills else (rng.uniform(0.75, 1.1), rng.uniform(0, 360))
+    )
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle, scale)
-    matrix[:, 2] = matrix[:, 2] + rng.uniform(-0.06, 0.06, 2) * size
-    body = SURFACES[str(rng.choice(_BODIES))](rng, size) * shade(rng, outline)[..., None]
-    if rng.random() < 0.4:
+    matrix[:, 2] = matrix[:, 2] + rng.uniform(-0.06, 0.06, 2) * size * (0.3 if fills else 1)
+    body = SURFACES[str(rng.choice(list(SURFACES) if fills else _BODIES))](rng, size)
+    if not fills:
+        body = body * shade(rng, outline)[..., None]
+    if not fills and rng.random() < 0.4:
         mark = blob(rng, size, (size / 2, size / 2), size * rng.uniform(0.04, 0.12), 0.0)[..., None]
         body = body * (1 - mark * rng.uniform(0.2, 0.8))
     body = cv2.warpAffine(body, matrix, (size, size), borderMode=cv2.BORDER_REFLECT)
     outline = cv2.warpAffine(outline, matrix, (size, size))
     behind = background(rng, size)
-    shadow = cv2.GaussianBlur(np.roll(outline, rng.integers(-4, 5, 2), (0, 1)), (0, 0), 3.0)[..., None]
+    right, down = rng.integers(-4, 5, 2)
+    shadow = cv2.GaussianBlur(shift_field(outline, right, down), (0, 0), 3.0)[..., None]
     behind = behind * (1 - shadow * rng.uniform(0, 0.5))
     return behind * (1 - outline[..., None]) + body * outline[..., None], outline

@@ -70,10 +70,11 @@ def render_scene(seed: int, size: int = 128, defect_share: float = 0.6, part_sha
     image = image * lighting(rng, size, rng.uniform(0, 0.5))
     mask, words = np.zeros((size, size), np.float32), ""
     if rng.random() < defect_share and (support > 0.5).any():
-        name = str(rng.choice(list(DEFECTS)))
-        image, mask = add_defect(rng, image.astype(np.float32), support, name)
-        if mask.any():
-            words = " with " + ("defect" if rng.random() < 0.3 else name)
+        for name in rng.permutation(list(DEFECTS)):  # the next kind where one cannot be seen: a bend of plain plastic
+            image, mask = add_defect(rng, image.astype(np.float32), support, str(name))
+            if mask.any():
+                words = " with " + ("defect" if rng.random() < 0.3 else str(name))
+                break
     noun = "object" if rng.random() < 0.3 else noun
     return Scene(camera(rng, image), (mask > 0.5).astype(np.uint8), f"a {noun}{words}")
 
