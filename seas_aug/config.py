@@ -106,16 +106,20 @@ class VariationConfig:
         paste_share: share of the anomaly images whose defect is copied onto another, normal image.
         zoom_share: share of the images of which a random part is enlarged to the full size.
         smallest_zoom: least height and width of that part, each a share of the whole.
+        warp_share: share of the images that are turned, sheared and bent a little: no two cracks run alike.
+        move: put a copied defect anywhere on the normal image; one at the border stays at that border.
         light: change gamma, brightness, contrast and shading. Defects differ from their surroundings under any lamp.
     """
 
     paste_share: float = 0.5
     zoom_share: float = 0.6
     smallest_zoom: float = 0.7
+    warp_share: float = 0.5
+    move: bool = True
     light: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("paste_share", "zoom_share"):
+        for name in ("paste_share", "zoom_share", "warp_share"):
             value = getattr(self, name)
             _check(0 <= value <= 1, f"{name} of variation is {value}; give a number from 0 to 1.")
         _check(
@@ -126,7 +130,7 @@ class VariationConfig:
     @property
     def varies(self) -> bool:
         """Whether anything is varied at all."""
-        return self.light or max(self.paste_share, self.zoom_share) > 0
+        return self.light or max(self.paste_share, self.zoom_share, self.warp_share) > 0
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,9 @@ class GeneratorConfig:
     weight_decay: float = 0.01
     ema_decay: float = 0.995
     gradient_clip: float = 1.0
-    variation: VariationConfig = field(default_factory=lambda: VariationConfig(0.5, zoom_share=0.0, light=False))
+    variation: VariationConfig = field(
+        default_factory=lambda: VariationConfig(0.5, 0.0, warp_share=0.0, move=False, light=False)
+    )
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,8 @@ class MaskConfig:
         feature_batch_size: of how many of them, and of as large a share of the normals, masks are predicted from the
             generator's features too; None means all (paper). The detail branch, which needs images only, learns from
             many times as many in the same time.
+        feature_every: updates from one with masks from the generator's features to the next (paper: 1, every update).
+            The others train the detail branch alone, which needs no pass through U-Net and autoencoder.
         normal_batch_size: at most so many normal images beside them; None takes ``batch_size`` (paper). Few, because
             most of every anomaly image is normal too.
         accumulate: gradient accumulation.
@@ -222,6 +230,7 @@ class MaskConfig:
     max_steps: int | None = None
     batch_size: int = 10
     feature_batch_size: int | None = 2
+    feature_every: int = 3
     normal_batch_size: int | None = 4
     accumulate: int = 1
     lr: float = 3e-3

@@ -34,7 +34,14 @@ def test_paper_preset_is_the_published_method():
         "weight_decay": 0.01,
         "ema_decay": 0.0,
         "gradient_clip": 0.0,
-        "variation": {"paste_share": 0.0, "zoom_share": 0.0, "smallest_zoom": 0.7, "light": False},
+        "variation": {
+            "paste_share": 0.0,
+            "zoom_share": 0.0,
+            "smallest_zoom": 0.7,
+            "warp_share": 0.0,
+            "move": False,
+            "light": False,
+        },
     }
     assert not config.generator.variation.varies
     masks = config.masks
@@ -47,7 +54,7 @@ def test_paper_preset_is_the_published_method():
         4,
     )
     assert (masks.channels, masks.detail_width, masks.loss) == (None, 0, "focal")
-    assert (masks.normal_batch_size, masks.feature_batch_size) == (None, None)
+    assert (masks.normal_batch_size, masks.feature_batch_size, masks.feature_every) == (None, None, 1)
     assert not masks.variation.varies
     assert masks.max_timestep == 200  # the specification's recommendation; the authors train on all 1000
     sampling = config.sampling

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from seas_aug.config import VariationConfig
 from seas_aug.data.mixed_dataset import MixedDataset
 from seas_aug.data.seeds import derive_seed
-from seas_aug.data.variation import paste_defect, vary_light, zoom
+from seas_aug.data.variation import move_defect, paste_defect, vary_light, warp, zoom
 
 
 class VariedDataset(Dataset[dict[str, Any]]):
@@ -45,16 +45,18 @@ class VariedDataset(Dataset[dict[str, Any]]):
         """
         item = self.mixed[index]
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "variation", self._start + index))
-        image, mask, changed = self._zoomed(item["anomaly_image"] / 2 + 0.5, item["mask"], generator)
+        image, mask, changed = self._bent(item["anomaly_image"] / 2 + 0.5, item["mask"], generator)
         pasted = float(torch.rand((), generator=generator)) < self._config.paste_share
         ground = int(torch.randint(0, len(self.mixed.normals), (), generator=generator))
         if pasted:
             # A normal of its own: the item's one is the counterexample and should differ by more than the defect.
             code = self.mixed.draw(index).normal_augmentation
-            surface, *_ = self._zoomed(self.mixed.normal(ground, code) / 2 + 0.5, torch.zeros_like(mask), generator)
+            surface, *_ = self._bent(self.mixed.normal(ground, code) / 2 + 0.5, torch.zeros_like(mask), generator)
+            if self._config.move:
+                image, mask = move_defect(image, mask, generator)
             image = paste_defect(image, mask, surface)
         empty = torch.zeros_like(mask)
-        normal, _, normal_changed = self._zoomed(item["normal_image"] / 2 + 0.5, empty, generator)
+        normal, _, normal_changed = self._bent(item["normal_image"] / 2 + 0.5, empty, generator)
         if self._config.light:
             image, normal = (vary_light(picture, generator) for picture in (image, normal))
         varied: dict[str, Any] = {"anomaly_image": image * 2 - 1, "mask": mask, "normal_image": normal * 2 - 1}
@@ -64,9 +66,13 @@ class VariedDataset(Dataset[dict[str, Any]]):
             varied["normal_index"] = -1
         return {**item, **varied}
 
-    def _zoomed(
+    def _bent(
         self, image: torch.Tensor, mask: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, bool]:
-        if float(torch.rand((), generator=generator)) >= self._config.zoom_share:
-            return image, mask, False
-        return *zoom(image, mask, self._config.smallest_zoom, generator), True
+        """Return image and mask, enlarged or bent or not, and whether they are."""
+        zoomed, warped = torch.rand(2, generator=generator).tolist()
+        if zoomed < self._config.zoom_share:
+            image, mask = zoom(image, mask, self._config.smallest_zoom, generator)
+        if warped < self._config.warp_share:
+            image, mask = warp(image, mask, generator)
+        return image, mask, zoomed < self._config.zoom_share or warped < self._config.warp_share

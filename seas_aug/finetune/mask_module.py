@@ -31,8 +31,8 @@ class MaskModule(lightning.LightningModule):
         config: mask settings and seed.
 
     Raises:
-        SeasError: ``masks.normal_batch_size`` or ``masks.feature_batch_size`` is below 1, or ``masks.max_timestep`` is
-            not in 1 to the length of the base's noise schedule.
+        SeasError: ``masks.normal_batch_size``, ``masks.feature_batch_size`` or ``masks.feature_every`` is below 1, or
+            ``masks.max_timestep`` is not in 1 to the length of the base's noise schedule.
     """
 
     def __init__(self, generator: SeaSPipeline, config: FineTuneConfig) -> None:
@@ -43,6 +43,9 @@ class MaskModule(lightning.LightningModule):
             if value is not None and value < 1:
                 message = f"masks.{name} is {value}; give at least 1, or null for as many as masks.batch_size."
                 raise SeasError(message)
+        if config.masks.feature_every < 1:
+            message = f"masks.feature_every is {config.masks.feature_every}; give 1 for every update, or more."
+            raise SeasError(message)
         if not 1 <= config.masks.max_timestep <= longest:
             message = f"masks.max_timestep is {config.masks.max_timestep}; give 1 to {longest}, the base's noise steps."
             raise SeasError(message)
@@ -61,21 +64,27 @@ class MaskModule(lightning.LightningModule):
         self.generator.to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of the features' masks of some images, and of the detail branch on all of them."""
+        """Return the loss of the features' masks of some images, and of the detail branch on all of them.
+
+        Without a detail branch the features' masks are trained at every update.
+        """
         settings = self.config.masks
         step_seed = derive_seed(self.config.seed, "masks", self.global_step, batch_index % settings.accumulate)
         generator = torch.Generator().manual_seed(step_seed)
         count = len(batch["anomaly_type"])
-        rows, normals = feature_counts(settings, count)
-        features = self._features(batch, generator, rows, normals)
-        losses, found = mask_losses(self.predictor, *features, batch["mask"][:rows], settings.loss)
+        losses: dict[str, Tensor] = {}
+        found, rows = batch["mask"][:0], 0
+        if self.predictor.detail is None or self.global_step % settings.feature_every == 0:
+            rows, normals = feature_counts(settings, count)
+            features = self._features(batch, generator, rows, normals)
+            losses, found = mask_losses(self.predictor, *features, batch["mask"][:rows], settings.loss)
         if self.predictor.detail is not None:
             losses["loss_detail"] = self._detail_loss(batch, found, rows, generator)
         self.log_dict({name: value.detach() for name, value in losses.items()}, prog_bar=True, batch_size=count)
         return torch.stack(list(losses.values())).sum()
 
     def _detail_loss(self, batch: dict[str, Any], found: Tensor, rows: int, generator: torch.Generator) -> Tensor:
-        """Return the loss of the detail branch on all images; the first ones' masks are known from the features."""
+        """Return the loss of the detail branch on all images; the first ones' masks may be known from the features."""
         count = len(batch["anomaly_type"])
         normals = normal_count(self.config.masks, count)
         images = torch.cat([batch["anomaly_image"], batch["normal_image"][:normals]])

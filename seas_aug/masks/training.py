@@ -115,7 +115,7 @@ def tell(found: Tensor, rows: Tensor, count: int, generator: torch.Generator | N
     that was always told rightly would only repeat what it is told.
 
     Args:
-        found: masks of some images, float ``[F, 1, H, W]`` in [0, 1].
+        found: masks of some images, float ``[F, 1, H, W]`` in [0, 1]; with none of them, nothing is told.
         rows: which images these are, int64 ``[F]``.
         count: images in all.
         generator: source of randomness; None takes torch's own.
@@ -123,6 +123,8 @@ def tell(found: Tensor, rows: Tensor, count: int, generator: torch.Generator | N
     Returns:
         float ``[count, 1, H, W]``; zero where nothing is told.
     """
+    if not len(found):
+        return found.new_zeros((count, *found.shape[1:]))
     draw = torch.rand(count, generator=generator).to(found.device)[:, None, None, None]
     another = found[torch.randint(len(found), (count,), generator=generator).to(found.device)]
     own = found.new_zeros((count, *found.shape[1:])).index_copy(0, rows.to(found.device), found)

@@ -13,7 +13,7 @@ from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.datamodule import FewShotDataModule
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.mixed_dataset import MixedDataset
-from seas_aug.data.variation import paste_defect, vary_light, zoom
+from seas_aug.data.variation import move_defect, paste_defect, vary_light, warp, zoom
 from seas_aug.data.varied_dataset import VariedDataset
 from seas_aug.errors import SeasError
 from tests.data.helpers import make_category
@@ -60,6 +60,71 @@ def test_zoom_keeps_half_of_the_defect_and_image_and_mask_together(size, smalles
 def test_zoom_of_one_is_the_whole_image():
     image, mask = torch.rand(3, 9, 9), torch.zeros(1, 9, 9)
     torch.testing.assert_close(zoom(image, mask, 1.0, generator())[0], image)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 3), st.integers(16, 40), st.integers(16, 40), st.integers(0, 999))
+def test_warp_bends_image_and_mask_together(channels, height, width, seed):
+    """The image here is its own mask, so that both can be compared."""
+    mask = torch.zeros(1, height, width)
+    mask[:, height // 2 - 3 : height // 2 + 3, width // 2 - 3 : width // 2 + 3] = 1
+    image, marked = warp(mask.expand(channels, -1, -1), mask, generator(seed))
+    assert image.shape == (channels, height, width) and marked.shape == mask.shape
+    assert image.min() >= 0 and image.max() <= 1
+    assert (image[0][marked[0] > 0] > 0.34).all() and (image[0][marked[0] == 0] < 0.36).all()
+    assert 0.5 * 36 < marked.sum() < 2 * 36  # a little
+
+
+def test_warp_keeps_a_line_whole_and_bends_it():
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :, 32] = 1
+    for seed in range(20):
+        _, marked = warp(mask.expand(3, -1, -1), mask, generator(seed))
+        rows = marked[0].sum(dim=1)
+        assert (rows > 0).all() and rows.max() <= 3
+    assert len({float((warp(mask, mask, generator(seed))[1] - mask).abs().sum()) for seed in range(20)}) > 5
+
+
+def test_warp_loses_no_defect_of_a_pixel():
+    for seed in range(40):
+        mask = torch.zeros(1, 16, 16)
+        mask[:, 0, 0] = 1
+        assert warp(mask, mask, generator(seed))[1].any()
+
+
+def test_moved_defect_is_whole_and_comes_everywhere():
+    mask = torch.zeros(1, 8, 10)
+    mask[:, 3:5, 4:7] = 1
+    image = torch.rand(3, 8, 10) * (1 - mask) + 2 * mask
+    found = set()
+    for seed in range(900):
+        moved, marked = move_defect(image, mask, generator(seed))
+        assert moved.shape == image.shape
+        assert torch.equal(marked[0] > 0, moved[0] == 2)
+        rows, columns = marked[0].nonzero(as_tuple=True)
+        top, left = int(rows.min()), int(columns.min())
+        assert torch.equal(marked[0, top : top + 2, left : left + 3], torch.ones(2, 3)) and marked.sum() == 6
+        found.add((top, left))
+    assert found == {(top, left) for top in range(7) for left in range(8)}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 3), st.integers(0, 999))
+def test_moved_defect_at_a_border_stays_there(side, seed):
+    mask = torch.zeros(1, 12, 12)
+    mask[:, :2, 5:7] = 1
+    mask = mask.rot90(side, (1, 2))
+    moved, marked = move_defect(mask.expand(3, -1, -1), mask, generator(seed))
+    marked = marked.rot90(-side, (1, 2))
+    assert marked.sum() == 4 and marked[:, :2].sum() == 4
+    assert torch.equal(moved[:1].rot90(-side, (1, 2)), marked)
+
+
+def test_nothing_to_move():
+    image, mask = torch.rand(3, 8, 8), torch.zeros(1, 8, 8)
+    assert torch.equal(move_defect(image, mask, generator())[0], image)
+    whole = torch.ones(1, 8, 8)
+    assert torch.equal(move_defect(image, whole, generator())[0], image)
 
 
 def test_pasted_defect_keeps_its_contrast():
@@ -127,7 +192,7 @@ def test_varied_items_keep_what_the_models_expect(category):
 
 def test_pictures_as_they_are_keep_their_index(category):
     """Defects that were not copied, and all normal images, can be remembered."""
-    dataset, mixed = varied(category, VariationConfig(paste_share=0.5, zoom_share=0, light=False), count=40)
+    dataset, mixed = varied(category, VariationConfig(0.5, 0, warp_share=0, move=False, light=False), count=40)
     pasted = 0
     for index in range(40):
         item, plain = dataset[index], mixed[index]
@@ -141,7 +206,7 @@ def test_pictures_as_they_are_keep_their_index(category):
 
 
 def test_nothing_varied_is_the_mixed_sequence(category):
-    still = VariationConfig(paste_share=0, zoom_share=0, light=False)
+    still = VariationConfig(paste_share=0, zoom_share=0, warp_share=0, light=False)
     assert not still.varies
     dataset, mixed = varied(category, still)
     for index in range(12):
@@ -156,7 +221,9 @@ def test_nothing_varied_is_the_mixed_sequence(category):
     assert isinstance(FewShotDataModule(*arguments, VariationConfig(light=False)).dataset, VariedDataset)
 
 
-@pytest.mark.parametrize("values", [{"paste_share": -0.1}, {"zoom_share": 1.1}, {"smallest_zoom": 0.0}])
+@pytest.mark.parametrize(
+    "values", [{"paste_share": -0.1}, {"zoom_share": 1.1}, {"warp_share": 2}, {"smallest_zoom": 0.0}]
+)
 def test_out_of_range(values):
     with pytest.raises(SeasError, match="of variation is"):
         VariationConfig(**values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import SimpleNamespace
+from unittest.mock import PropertyMock, patch
 
 import pytest
 import torch
@@ -183,7 +184,30 @@ def test_paper_masks_have_no_detail_branch_and_keep_normals_from_the_refinement(
     assert decoded == [2]
 
 
-@pytest.mark.parametrize("name", ["normal_batch_size", "feature_batch_size"])
+@pytest.mark.parametrize(("detail_width", "expected"), [(8, [True, False, False, True]), (0, [True] * 4)])
+def test_features_are_read_at_every_third_update(category_folder, base_folder, run_folder, detail_width, expected):
+    """Without a detail branch, which could learn in between, at every one."""
+    config = tiny_config(category_folder, run_folder, base_folder)
+    masks = dataclasses.replace(config.masks, feature_every=3, detail_width=detail_width)
+    module = MaskModule(SeaSPipeline.from_pretrained(run_folder), dataclasses.replace(config, masks=masks))
+    read, told = [], []
+    if detail_width:
+        module.predictor.detail.register_forward_pre_hook(lambda _, inputs: told.append(bool(inputs[1].any())))
+    for step, features in enumerate(expected):
+        calls: list = []
+        with (
+            spy_on_unet(module.generator.unet, calls),
+            patch.object(MaskModule, "global_step", new_callable=PropertyMock, return_value=step),
+        ):
+            module.training_step(make_batch(), 0).backward()
+        read.append(bool(calls))
+        assert all((weight.grad is not None) == features for weight in module.predictor.head.parameters())
+        module.zero_grad()
+    assert read == expected
+    assert not any(hint and not features for hint, features in zip(told, expected, strict=False))
+
+
+@pytest.mark.parametrize("name", ["normal_batch_size", "feature_batch_size", "feature_every"])
 def test_batch_size_out_of_range(category_folder, base_folder, run_folder, name):
     config = tiny_config(category_folder, run_folder, base_folder)
     config = dataclasses.replace(config, masks=dataclasses.replace(config.masks, **{name: 0}))

@@ -78,6 +78,11 @@ def test_detail_branch_is_told_the_truth_another_mask_or_nothing():
     assert torch.equal(again[:, 0, 0, 0], told)
 
 
+def test_detail_branch_is_told_nothing_where_nothing_was_found():
+    told = tell(torch.zeros(0, 1, 4, 4), torch.zeros(0, dtype=torch.int64), 3)
+    assert torch.equal(told, torch.zeros(3, 1, 4, 4))
+
+
 def test_detail_loss_is_that_of_the_logits_with_a_little_grain():
     seen = {}
 

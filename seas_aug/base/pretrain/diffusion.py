@@ -179,7 +179,8 @@ class DiffusionModule(lightning.LightningModule):
             base: of the same structure.
         """
         self.unet.load_state_dict(base.unet.state_dict())
-        mine, theirs = (model.get_input_embeddings().weight for model in (self.text_encoder, base.text_encoder))
+        encoders: list[Any] = [self.text_encoder, base.text_encoder]
+        mine, theirs = (encoder.get_input_embeddings().weight for encoder in encoders)
         rows, known = mine.detach().clone(), base.tokenizer.get_vocab()
         for piece, index in self.tokenizer.get_vocab().items():
             if piece in known:
