@@ -20,7 +20,7 @@ def paper_preset() -> FineTuneConfig:
     One departs from them, as the specification recommends: masks are trained on timesteps below 200, not on all 1000,
     because they are read at the end of sampling only.
     """
-    only_turned = VariationConfig(paste_share=0.0, zoom_share=0.0, warp_share=0.0, move=False, light=False)
+    only_turned = VariationConfig(paste_share=0.0, zoom_share=0.0, move=False, light=False)
     return FineTuneConfig(
         base="CompVis/stable-diffusion-v1-4",
         data=DataConfig(image_size=512, resize="crop", num_normals=60, rotate=True),

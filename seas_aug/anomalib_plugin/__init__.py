@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seas_aug.anomalib_plugin.callback import SeasAugmentation
     from seas_aug.anomalib_plugin.pool import PairPool
-    from seas_aug.anomalib_plugin.registry import DefectSource, DetectorAdapter, register_adapter
+    from seas_aug.anomalib_plugin.registry import DetectorAdapter, register_adapter
+    from seas_aug.anomalib_plugin.sources import DefectSource
 
 _EXPORTS = {
-    "DefectSource": "seas_aug.anomalib_plugin.registry",
+    "DefectSource": "seas_aug.anomalib_plugin.sources",
     "DetectorAdapter": "seas_aug.anomalib_plugin.registry",
     "PairPool": "seas_aug.anomalib_plugin.pool",
     "SeasAugmentation": "seas_aug.anomalib_plugin.callback",

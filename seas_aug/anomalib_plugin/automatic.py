@@ -83,13 +83,16 @@ def select_from_datamodule(datamodule: Any, settings: AutomaticSettings) -> Sele
     return Selection(category.normals, select_few_shot(category, settings.few_shot, settings.groups))
 
 
-def prepare_pool(settings: AutomaticSettings, run: Path | None = None, selection: Selection | None = None) -> Path:
-    """Return a folder of generated pairs, made now unless the cache has it.
+def prepare_pool(
+    settings: AutomaticSettings, run: Path | None = None, selection: Selection | None = None, normals: bool = False
+) -> Path:
+    """Return a folder of generated pairs, or of normal images, made now unless the cache has it.
 
     Args:
         settings: all of them are read.
         run: a fine-tuned run; without it a model is fine-tuned on ``selection``.
         selection: from :func:`select_from_datamodule`.
+        normals: make ``num_images`` normal images and no pair.
 
     Returns:
         The folder, with its manifest.
@@ -107,14 +110,18 @@ def prepare_pool(settings: AutomaticSettings, run: Path | None = None, selection
             raise SeasError(message)
         run = _fine_tuned(settings, selection, cache)
     model = find_model(run)
-    key = _key([model_hash(model), settings.num_images, settings.anomaly_types, settings.seed])
+    key = _key(
+        [model_hash(model), settings.num_images, "normals" if normals else settings.anomaly_types, settings.seed]
+    )
     pool, done = cache / "pools" / key, cache / "pools" / f"{key}.done"
     if pool.is_dir() and done.is_file():
         return pool
-    print(f"seas-aug: generating {settings.num_images} pairs per type into {pool}.", flush=True)
+    what = "normal images" if normals else "pairs per type"
+    print(f"seas-aug: generating {settings.num_images} {what} into {pool}.", flush=True)
     types = [name.split("+") for name in settings.anomaly_types] if settings.anomaly_types else None
+    options: dict[str, Any] = {"anomaly_types": [], "normal": True} if normals else {"anomaly_types": types}
     with isolate_rng():
-        generate(run=run, output=pool, num_images=settings.num_images, anomaly_types=types, seed=settings.seed)
+        generate(run=run, output=pool, num_images=settings.num_images, seed=settings.seed, **options)
     atomic_write_text(done, "")
     return pool
 

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``SeasAugmentation``: the Lightning callback that gives a detector SeaS pairs as its anomalies."""
+"""``SeasAugmentation``: the Lightning callback that gives a detector its anomalies, or more normal images."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seas_aug.anomalib_plugin.automatic import AutomaticSettings, Selection, prepare_pool, select_from_datamodule
+from seas_aug.anomalib_plugin.cutpaste import CutPastePool
 from seas_aug.anomalib_plugin.leakage import LeakFilter
+from seas_aug.anomalib_plugin.one_class import AddedNormals, is_one_class, normal_images
 from seas_aug.anomalib_plugin.pool import PairPool
-from seas_aug.anomalib_plugin.registry import DefectSource, DetectorAdapter, find_adapter
+from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter
+from seas_aug.anomalib_plugin.sources import DefectSource, NoDefects, Origin, TripleSource
+from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 
@@ -25,13 +29,15 @@ class SeasAugmentation(Callback):
     """Train an anomalib detector on generated defects, and evaluate it without the images that SeaS was shown.
 
     The pairs come from ``generated``, else from the model in ``run``, else from a model that is fine-tuned now on a few
-    of the datamodule's own defect images (found again in the cache by later runs).
+    of the datamodule's own defect images (found again in the cache by later runs). A detector that learns from normal
+    images alone, such as PatchCore, gets generated normal images instead, and never a defect.
 
     Args:
         run: run folder of ``seas-aug finetune``.
         generated: folder of ``seas-aug generate``; no SeaS model is needed then.
-        source: ``seas`` trains on generated pairs; ``perlin`` leaves the detector's own anomalies in place and only
-            takes the few-shot images out of validation and test, so that both are measured on the same images.
+        source: ``seas`` trains on generated pairs. The others are to compare with, on the same evaluation images:
+            ``cutpaste`` pastes the few-shot defects on normal images, ``perlin`` leaves the detector as it is, and
+            ``none`` takes its own image anomalies away. Only ``seas`` adds normal images to a one-class detector.
         root: folder in MVTec layout with the few-shot defect images, instead of the datamodule's own test set
             (automatic fine-tuning only).
         few_shot: leading fraction of each type, or a ``split.json`` (automatic fine-tuning only).
@@ -40,8 +46,9 @@ class SeasAugmentation(Callback):
         max_steps: updates of each of the two fine-tuning stages; None takes the defaults (automatic only).
         cache: folder for automatically made models and pools; None takes ``$SEAS_AUG_CACHE``, else the user's cache.
         anomaly_types: only these types; None takes all of them.
-        num_images: pairs generated per type, where no ``generated`` folder is given.
-        probability: share of the images in a batch that get a defect; 0.5 is DRAEM's own default.
+        num_images: pairs generated per type, or normal images for a one-class detector, where no ``generated`` folder
+            is given.
+        probability: share of the images in a batch that get a defect; None takes the detector's own default.
         perlin_ratio: share of those defects that come from anomalib's Perlin source.
         seed: seed of every draw.
     """
@@ -50,7 +57,7 @@ class SeasAugmentation(Callback):
         self,
         run: str | None = None,
         generated: str | None = None,
-        source: Literal["seas", "perlin"] = "seas",
+        source: Origin = "seas",
         root: str | None = None,
         few_shot: str | float = "0.3333",
         groups: str | None = None,
@@ -59,7 +66,7 @@ class SeasAugmentation(Callback):
         cache: str | None = None,
         anomaly_types: list[str] | None = None,
         num_images: int = 100,
-        probability: float = 0.5,
+        probability: float | None = None,
         perlin_ratio: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -84,6 +91,7 @@ class SeasAugmentation(Callback):
         self._selection: Selection | None = None
         self._adapter: DetectorAdapter | None = None
         self._defects: DefectSource | None = None
+        self._added: AddedNormals | None = None
         self._warned = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -108,21 +116,30 @@ class SeasAugmentation(Callback):
         if datamodule is None:
             message = "SeasAugmentation saw no datamodule; give the Engine `datamodule=`, not separate data loaders."
             raise SeasError(message)
-        attaching = stage == "fit" and self.source == "seas"
+        one_class = stage == "fit" and is_one_class(pl_module)
+        attaching = stage == "fit" and self.source != "perlin" and not one_class
         adapter = find_adapter(pl_module) if attaching else None  # before anything that takes long
         if self._filter is None:
             self._filter = LeakFilter(self._few_shot_hashes(datamodule))
-        pool = PairPool(self._pool_folder(), self.settings.anomaly_types) if attaching else None
+        pool = self._pool(datamodule) if attaching else None
+        normals = normal_images(self._pool_folder(normals=True)) if one_class and self.source == "seas" else []
         removed = self._filter.remove_from(datamodule)
         if any(removed.values()):
             lost = ", ".join(f"{count} from {name}" for name, count in removed.items())
             print(f"seas-aug: few-shot images taken out of evaluation: {lost}.", flush=True)
         if adapter is not None and pool is not None:
             generator = torch.Generator().manual_seed(self.seed)
-            self._defects = DefectSource(pool, self.probability, self.perlin_ratio, generator)
+            share = adapter.default_probability if self.probability is None else self.probability
+            self._defects = DefectSource(pool, share if len(pool) else 0.0, self.perlin_ratio, generator)
             self._adapter = adapter
             adapter.attach(pl_module, self._defects)
-            print(f"seas-aug: training on {len(pool)} pairs of {', '.join(pool.anomaly_types)}.", flush=True)
+            print(f"seas-aug: {self._what(pool)}.", flush=True)
+        if one_class:
+            name = type(pl_module).__name__
+            gets = f"it gets {len(normals)} generated ones more" if normals else "its training set stays as it is"
+            print(f"seas-aug: {name} learns from normal images alone; {gets}, and no defect.", flush=True)
+        if normals:
+            self._added = AddedNormals(datamodule, normals)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed the draws from seed, process and step, so that a resumed run goes on with other pairs."""
@@ -136,7 +153,7 @@ class SeasAugmentation(Callback):
         del trainer
         if self._adapter is not None and self._defects is not None:
             side, pair_side = max(batch.image.shape[-2:]), max(self._defects.pool.native_size)
-            if batch_idx == 0 and side > pair_side and not self._warned:
+            if batch_idx == 0 and side > pair_side > 0 and not self._warned:
                 self._warned = True
                 logger.warning(
                     "The detector trains at %d px on pairs of %d px, so that defects are blurred and test images are "
@@ -160,7 +177,7 @@ class SeasAugmentation(Callback):
     def _check_options(self) -> None:
         # Not in the constructor: jsonargparse would bury the sentence in an account of everything else it tried.
         for name, share in {"probability": self.probability, "perlin_ratio": self.perlin_ratio}.items():
-            if not 0 <= share <= 1:
+            if share is not None and not 0 <= share <= 1:
                 message = f"augmentation.{name} is {share}; give a share between 0 and 1."
                 raise SeasError(message)
         if self.settings.num_images < 1:
@@ -170,7 +187,34 @@ class SeasAugmentation(Callback):
     def _detach(self, model: LightningModule) -> None:
         if self._adapter is not None:
             self._adapter.detach(model)
-        self._adapter = self._defects = None
+        if self._added is not None:
+            self._added.remove()
+        self._adapter = self._defects = self._added = None
+
+    def _what(self, pool: TripleSource) -> str:
+        types = ", ".join(pool.anomaly_types)
+        return {
+            "seas": f"training on {len(pool)} pairs of {types}",
+            "cutpaste": f"training on {len(pool)} few-shot defects of {types}, pasted on normal images",
+            "none": "training without the detector's own image anomalies",
+        }[self.source]
+
+    def _pool(self, datamodule: Any) -> TripleSource:
+        if self.source == "none":
+            return NoDefects()
+        if self.source == "cutpaste":
+            samples = datamodule.train_data.samples
+            normals = [Path(path) for path in samples["image_path"][samples["label_index"] == 0]]
+            return CutPastePool(dict(self._few_shot(datamodule).few_shot), normals, self.settings.anomaly_types)
+        return PairPool(self._pool_folder(), self.settings.anomaly_types)
+
+    def _few_shot(self, datamodule: Any) -> FewShotSplit:
+        """Return the few-shot images themselves, as cut-paste needs them."""
+        for folder in (self.run, self.generated):
+            if folder is not None:
+                return load_split(folder / "split.json").split
+        self._selection = self._selection or select_from_datamodule(datamodule, self.settings)
+        return self._selection.split
 
     def _few_shot_hashes(self, datamodule: Any) -> set[str]:
         if self.run is not None:
@@ -188,7 +232,7 @@ class SeasAugmentation(Callback):
         self._selection = self._selection or select_from_datamodule(datamodule, self.settings)
         return self._selection.hashes
 
-    def _pool_folder(self) -> Path:
+    def _pool_folder(self, normals: bool = False) -> Path:
         if self.generated is not None:
             return self.generated
-        return prepare_pool(self.settings, run=self.run, selection=self._selection)
+        return prepare_pool(self.settings, run=self.run, selection=self._selection, normals=normals)

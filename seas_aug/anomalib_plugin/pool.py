@@ -114,7 +114,11 @@ class PairPool:
             self._cache.move_to_end(key)
             return self._cache[key]
         entry = self.entries[index]
-        triple = (_picture(entry.image, size), _mask(entry.mask, size), _picture(entry.reference, size))
+        triple = (
+            read_picture(entry.image, size),
+            read_mask_file(entry.mask, size),
+            read_picture(entry.reference, size),
+        )
         self._cache[key] = triple
         self._held_bytes += _bytes(triple)
         while self._held_bytes > self._cache_bytes and self._cache:
@@ -155,18 +159,18 @@ def read_manifest(folder: Path) -> list[PoolEntry]:
 def _read(path: Path, flags: int) -> cv2.typing.MatLike:
     image = cv2.imread(str(path), flags)
     if image is None:
-        message = f"{path} cannot be read as an image; generate the folder again."
+        message = f"{path} cannot be read as an image; replace it, or generate the folder again."
         raise SeasError(message)
     return image
 
 
-def _picture(path: Path, size: tuple[int, int]) -> Tensor:
+def read_picture(path: Path, size: tuple[int, int]) -> Tensor:
     """Return uint8 ``[3, H, W]``, resized just as anomalib resizes the pictures beside it."""
     image = torch.from_numpy(cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
     return transforms.resize(image, list(size), antialias=True).contiguous()
 
 
-def _mask(path: Path, size: tuple[int, int]) -> Tensor:
+def read_mask_file(path: Path, size: tuple[int, int]) -> Tensor:
     """Return uint8 ``[1, H, W]`` of 0 and 1; a defect thinner than a pixel of the new size survives."""
     mask = torch.from_numpy(_read(path, cv2.IMREAD_GRAYSCALE) > 127)[None].float()
     share = transforms.resize(mask, list(size), antialias=True)

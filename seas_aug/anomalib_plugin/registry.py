@@ -16,50 +16,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-import torch
 from lightning.pytorch import LightningModule
 
-from seas_aug.anomalib_plugin.pool import PairPool
+from seas_aug.anomalib_plugin.sources import DefectSource
 from seas_aug.errors import SeasError
 
 
-@dataclass(frozen=True)
-class DefectSource:
-    """What an adapter draws its defects from.
-
-    Args:
-        pool: the generated triples.
-        probability: share of the images in a batch that get a defect, 0 to 1.
-        perlin_ratio: share of those defects that come from the detector's own Perlin source, 0 to 1.
-        generator: CPU generator of every random choice.
-    """
-
-    pool: PairPool
-    probability: float
-    perlin_ratio: float
-    generator: torch.Generator
-
-    def choose(self, batch_size: int) -> tuple[list[int], list[int]]:
-        """Draw which images of a batch get a defect.
-
-        Args:
-            batch_size: images in the batch.
-
-        Returns:
-            Rows for generated pairs and rows for the detector's own source; ascending, and no row is in both.
-        """
-        chance, origin = torch.rand(2, batch_size, generator=self.generator)
-        defect = chance < self.probability
-        own = defect & (origin < self.perlin_ratio)
-        return (defect & ~own).nonzero().flatten().tolist(), own.nonzero().flatten().tolist()
-
-
 class DetectorAdapter(ABC):
-    """Connects a detector with a :class:`DefectSource` while it trains."""
+    """Connects a detector with a :class:`~seas_aug.anomalib_plugin.sources.DefectSource` while it trains."""
+
+    default_probability: float = 0.5
+    """Share of the images in a batch that get a defect, where the user gives none: the detector's own."""
 
     @abstractmethod
     def attach(self, model: LightningModule, source: DefectSource) -> None:
@@ -89,7 +59,7 @@ class DetectorAdapter(ABC):
 
 
 _ADAPTERS: dict[str, type[DetectorAdapter]] = {}
-_BUILT_IN = ("seas_aug.anomalib_plugin.draem",)
+_BUILT_IN = tuple(f"seas_aug.anomalib_plugin.{name}" for name in ("draem", "glass", "dsr", "labelled"))
 AdapterType = TypeVar("AdapterType", bound=type[DetectorAdapter])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from anomalib.cli.cli import AnomalibCLI
 from anomalib.loggers import configure_logger
@@ -13,14 +13,15 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback
 
 from seas_aug.anomalib_plugin.callback import SeasAugmentation
+from seas_aug.anomalib_plugin.sources import Origin
 from seas_aug.anomalib_plugin.textures import dtd_reachable, make_textures, stand_in_folder
 
 _EVALUATING = ("fit", "train", "validate", "test")
 _DTD_DEFAULT = Path("datasets/dtd")
 _HELP = (
     "Anomalies that the detector trains on: `seas` (generated; fine-tunes on a few of the datamodule's defects if need "
-    "be), `perlin` (anomalib's own, evaluated on the same images), or a mapping with class_path "
-    "seas_aug.anomalib_plugin.SeasAugmentation and init_args."
+    "be), `cutpaste` (those defects pasted on normal images), `perlin` (anomalib's own) or `none`, all evaluated on "
+    "the same images, or a mapping with class_path seas_aug.anomalib_plugin.SeasAugmentation and init_args."
 )
 
 
@@ -61,7 +62,7 @@ class SeasCLI(AnomalibCLI):
 
     def instantiate_engine(self) -> None:
         """Put the augmentation under the trainer's callbacks, then build anomalib's engine."""
-        chosen: Literal["seas", "perlin"] | Callback | None = self._get(self.config_init, "augmentation")
+        chosen: Origin | Callback | None = self._get(self.config_init, "augmentation")
         if chosen is not None and self.subcommand in _EVALUATING:
             callback = SeasAugmentation(source=chosen) if isinstance(chosen, str) else chosen
             trainer = self._get(self.config_init, "trainer")
@@ -81,7 +82,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _add_augmentation(parser: ArgumentParser) -> None:
-    parser.add_argument("--augmentation", type=Literal["seas", "perlin"] | Callback | None, default=None, help=_HELP)
+    parser.add_argument("--augmentation", type=Origin | Callback | None, default=None, help=_HELP)
 
 
 def _fill_dtd_dir(model: Any, augmentation: Any) -> None:
@@ -104,6 +105,6 @@ def _fill_dtd_dir(model: Any, augmentation: Any) -> None:
 
 def _needs_textures(augmentation: Any) -> bool:
     if augmentation is None or isinstance(augmentation, str):
-        return augmentation != "seas"
+        return augmentation in (None, "perlin")
     options = augmentation.get("init_args") or {}
     return options.get("source", "seas") == "perlin" or (options.get("perlin_ratio") or 0) > 0

@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from seas_aug.anomalib_plugin import SeasAugmentation
-from seas_aug.anomalib_plugin.draem import PasteAugmenter
+from seas_aug.anomalib_plugin.paste import PasteAugmenter
 from seas_aug.data.decode import content_hash
 from tests import tiny_models
 from tests.anomalib_plugin import rendered

@@ -11,9 +11,10 @@ import pytest
 import torch
 from anomalib.data import Folder
 from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
+from lightning.pytorch import LightningModule
 
 from seas_aug.anomalib_plugin import SeasAugmentation
-from seas_aug.anomalib_plugin.draem import PasteAugmenter
+from seas_aug.anomalib_plugin.paste import PasteAugmenter
 from seas_aug.data.decode import content_hash
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
@@ -155,8 +156,10 @@ def test_user_mistakes(category: Path, generated: Path, tmp_path: Path) -> None:
         SeasAugmentation(num_images=0).setup(make_trainer(category), Draem(), "fit")
     with pytest.raises(SeasError, match="no datamodule"):
         SeasAugmentation(generated=str(generated)).setup(SimpleNamespace(datamodule=None), Draem(), "fit")
-    with pytest.raises(SeasError, match="Padim has no adapter"):
-        SeasAugmentation(generated=str(generated)).setup(make_trainer(category), Padim(), "fit")
+    with pytest.raises(SeasError, match="WinClip has no adapter"):
+        SeasAugmentation(generated=str(generated)).setup(
+            make_trainer(category), type("WinClip", (LightningModule,), {})(), "fit"
+        )
     with pytest.raises(SeasError, match=r"split\.json"):
         SeasAugmentation(run=str(tmp_path)).setup(make_trainer(category), Draem(), "fit")
 

@@ -23,5 +23,7 @@ def test_third_party_detector_and_its_subclass(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_detector_without_adapter() -> None:
-    with pytest.raises(SeasError, match=r"Padim has no adapter .* works with .*Draem"):
-        registry.find_adapter(type("Padim", (LightningModule,), {})())
+    with pytest.raises(
+        SeasError, match=r"WinClip has no adapter .* works with Draem, Dsr, Glass, Supersimplenet, UniNet"
+    ):
+        registry.find_adapter(type("WinClip", (LightningModule,), {})())

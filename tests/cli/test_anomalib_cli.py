@@ -146,7 +146,8 @@ def test_error_in_training_restores_the_detector(
 
 
 @pytest.mark.parametrize(
-    ("augmentation", "source"), [("seas", "seas"), ("perlin", "perlin"), (seas(few_shot=0.5), "seas"), (None, None)]
+    ("augmentation", "source"),
+    [*((name, name) for name in ("seas", "perlin", "cutpaste", "none")), (seas(few_shot=0.5), "seas"), (None, None)],
 )
 def test_forms_of_the_key(
     category: Path, tmp_path: Path, augmentation: Any, source: str | None, monkeypatch: pytest.MonkeyPatch
@@ -178,7 +179,7 @@ def test_unknown_augmentation(category: Path, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit) as exit_info:
         main(["train", "--config", save(tmp_path / "c.yaml", config(category, tmp_path, "nope"))])
     assert exit_info.value.code == 2
-    assert "Literal['seas', 'perlin']" in capsys.readouterr().err
+    assert "Literal['none', 'perlin', 'cutpaste', 'seas']" in capsys.readouterr().err
 
 
 def test_users_mistake_in_the_callback(category: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

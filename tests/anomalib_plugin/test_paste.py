@@ -6,6 +6,7 @@ import pytest
 import torch
 from anomalib.data import ImageBatch
 from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
+from anomalib.models.image.dsr.anomaly_generator import DsrAnomalyGenerator
 from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision import tv_tensors
@@ -13,6 +14,7 @@ from torchvision.transforms import v2
 
 from seas_aug.anomalib_plugin import DefectSource, PairPool
 from seas_aug.anomalib_plugin.draem import DraemAdapter
+from seas_aug.anomalib_plugin.paste import PasteAdapter
 from seas_aug.errors import SeasError
 
 
@@ -136,3 +138,43 @@ def test_defect_outside_a_batch(generated: Path) -> None:
         model.augmenter(torch.rand(1, 3, 8, 8))
     with pytest.raises(SeasError, match="before it was attached"):
         DraemAdapter().prepare_batch(SimpleNamespace(), make_batch())
+
+
+def test_mask_alone_as_dsr_asks_for_it(generated: Path) -> None:
+    class DsrLike(Detector):
+        def __init__(self) -> None:
+            super().__init__()
+            self.masks = DsrAnomalyGenerator(p_anomalous=0.0)
+
+    class Adapter(PasteAdapter):
+        generators = ("augmenter", "masks")
+
+    model, adapter = DsrLike(), Adapter()
+    original = model.masks
+    adapter.attach(model, source(generated))
+    adapter.prepare_batch(model, batch := make_batch())
+    found = model.masks.augment_batch(batch.image)
+    _, masks, references = drawn(generated, (64, 64))
+    assert torch.equal(found, masks)
+    assert torch.equal(batch.image.as_subclass(torch.Tensor), references)
+    with pytest.raises(SeasError, match="outside a training batch"):
+        model.masks.augment_batch(batch.image)
+    adapter.detach(model)
+    adapter.attach(model, source(generated, perlin_ratio=1.0))
+    adapter.prepare_batch(model, batch := make_batch())
+    assert model.masks.augment_batch(batch.image).flatten(1).any(1).all()  # though its own probability is 0
+    adapter.detach(model)
+    assert model.masks is original
+    assert original.p_anomalous == 0.0
+
+
+def test_part_that_is_not_there(generated: Path) -> None:
+    class Adapter(PasteAdapter):
+        generators = ("augmenter", "model.augmentor")
+
+    model, adapter = Detector(), Adapter()
+    original = model.augmenter
+    with pytest.raises(SeasError, match=r"no part 'model\.augmentor'.*version of anomalib"):
+        adapter.attach(model, source(generated))
+    adapter.detach(model)
+    assert model.augmenter is original

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detectors that learn from labelled defect images: generated ones take the place of some normal ones of a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torchvision import tv_tensors
+
+from seas_aug.anomalib_plugin.registry import DetectorAdapter, register_adapter
+from seas_aug.anomalib_plugin.sources import DefectSource
+from seas_aug.errors import SeasError
+
+
+@register_adapter("Supersimplenet", "UniNet")
+class LabelledAdapter(DetectorAdapter):
+    """Puts whole generated images into the batch, with their masks and the label 1.
+
+    SuperSimpleNet adds noise to features too, which stays as it is and is the only source of anomalies without this.
+    """
+
+    def __init__(self) -> None:
+        self._source: DefectSource | None = None
+
+    def attach(self, model: LightningModule, source: DefectSource) -> None:
+        """Remember the source; the detector itself stays as it is.
+
+        Args:
+            model: the detector.
+            source: what to draw from.
+        """
+        del model
+        self._source = source
+
+    def prepare_batch(self, model: LightningModule, batch: Any) -> None:
+        """Replace the drawn rows of ``image``, ``gt_mask`` and ``gt_label``; one row at least stays normal.
+
+        Args:
+            model: the detector.
+            batch: anomalib's ``ImageBatch``, before the pre-processor; without masks it gets empty ones.
+
+        Raises:
+            SeasError: the adapter was not attached.
+        """
+        del model
+        if self._source is None:
+            message = "The adapter was given a batch before it was attached; call attach first."
+            raise SeasError(message)
+        image: Tensor = batch.image.as_subclass(Tensor).clone()
+        count, height, width = image.shape[0], *image.shape[-2:]
+        rows = self._source.choose(count)[0][: max(count - 1, 0)]  # UniNet's loss needs normal pixels
+        images, masks, _ = self._source.pool.draw(self._source.generator, len(rows), (height, width))
+        mask = image.new_zeros((count, height, width), dtype=torch.bool)
+        if batch.gt_mask is not None:
+            mask = batch.gt_mask.as_subclass(Tensor).bool().reshape(count, height, width).clone()
+        label = image.new_zeros(count, dtype=torch.bool)
+        if batch.gt_label is not None:
+            label = batch.gt_label.as_subclass(Tensor).bool().clone()
+        if rows:
+            image[rows] = images.to(image.device, image.dtype)
+            mask[rows] = masks[:, 0].to(mask.device) > 0
+            label[rows] = True
+        batch.image, batch.gt_mask, batch.gt_label = tv_tensors.Image(image), tv_tensors.Mask(mask), label
+
+    def detach(self, model: LightningModule) -> None:
+        """Forget the source.
+
+        Args:
+            model: the detector.
+        """
+        del model
+        self._source = None
