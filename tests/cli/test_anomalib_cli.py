@@ -232,7 +232,7 @@ def test_commands_are_anomalibs() -> None:
 
 
 def test_example_parses(generated: Path, category: Path) -> None:
-    example = Path(__file__).parents[2] / "examples" / "draem_seas.yaml"
+    example = Path(__file__).parents[2] / "examples" / "draem.yaml"
     options = ["--data.init_args.root", str(category.parent), "--data.init_args.category", category.name]
     cli = SeasCLI(["train", "--config", str(example), *options], run=False)
     callback = next(one for one in cli.engine._cache.args["callbacks"] if isinstance(one, SeasAugmentation))
