@@ -19,6 +19,7 @@ from typing import Any
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from seas_aug.anomalib_plugin.cache import cache_folder
+from seas_aug.anomalib_plugin.lock import only_one
 from seas_aug.atomic import atomic_folder, atomic_write_text
 from seas_aug.base.load import resolve_base
 from seas_aug.config import DataConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
@@ -114,15 +115,15 @@ def prepare_pool(
         [model_hash(model), settings.num_images, "normals" if normals else settings.anomaly_types, settings.seed]
     )
     pool, done = cache / "pools" / key, cache / "pools" / f"{key}.done"
-    if pool.is_dir() and done.is_file():
-        return pool
     what = "normal images" if normals else "pairs per type"
-    print(f"seas-aug: generating {settings.num_images} {what} into {pool}.", flush=True)
     types = [name.split("+") for name in settings.anomaly_types] if settings.anomaly_types else None
     options: dict[str, Any] = {"anomaly_types": [], "normal": True} if normals else {"anomaly_types": types}
-    with isolate_rng():
-        generate(run=run, output=pool, num_images=settings.num_images, seed=settings.seed, **options)
-    atomic_write_text(done, "")
+    with only_one(pool, what):
+        if not (pool.is_dir() and done.is_file()):
+            print(f"seas-aug: generating {settings.num_images} {what} into {pool}.", flush=True)
+            with isolate_rng():
+                generate(run=run, output=pool, num_images=settings.num_images, seed=settings.seed, **options)
+            atomic_write_text(done, "")
     return pool
 
 
@@ -139,14 +140,18 @@ def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) 
     shots = sorted((s.anomaly_type, content_hash(s.image), content_hash(s.mask)) for s in selection.split.samples)
     folder = cache / "models" / _key([shots, as_plain(config)])
     run = folder / "run"
-    if (run / "model" / "model_index.json").is_file():
-        print(f"seas-aug: found the model fine-tuned earlier in {run}.", flush=True)
-        return run
-    print(f"seas-aug: fine-tuning SeaS on {len(shots)} defect images into {run}; later runs find it there.", flush=True)
-    _link_layout(folder / "data", selection)
-    data = dataclasses.replace(config.data, root=folder / "data")
-    with isolate_rng():
-        finetune(dataclasses.replace(config, output=run, data=data))
+    with only_one(folder, "the model"):
+        if (run / "model" / "model_index.json").is_file():
+            print(f"seas-aug: found the model fine-tuned earlier in {run}.", flush=True)
+            return run
+        print(
+            f"seas-aug: fine-tuning SeaS on {len(shots)} defect images into {run}; later runs find it there.",
+            flush=True,
+        )
+        _link_layout(folder / "data", selection)
+        data = dataclasses.replace(config.data, root=folder / "data")
+        with isolate_rng():
+            finetune(dataclasses.replace(config, output=run, data=data))
     return run
 
 

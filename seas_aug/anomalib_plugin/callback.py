@@ -14,9 +14,10 @@ from seas_aug.anomalib_plugin.automatic import AutomaticSettings, Selection, pre
 from seas_aug.anomalib_plugin.cutpaste import CutPastePool
 from seas_aug.anomalib_plugin.leakage import LeakFilter
 from seas_aug.anomalib_plugin.one_class import AddedNormals, is_one_class, normal_images
-from seas_aug.anomalib_plugin.pool import PairPool
+from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry, read_manifest
 from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter
 from seas_aug.anomalib_plugin.sources import DefectSource, NoDefects, Origin, TripleSource
+from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets
 from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
@@ -30,7 +31,8 @@ class SeasAugmentation(Callback):
 
     The pairs come from ``generated``, else from the model in ``run``, else from a model that is fine-tuned now on a few
     of the datamodule's own defect images (found again in the cache by later runs). A detector that learns from normal
-    images alone, such as PatchCore, gets generated normal images instead, and never a defect.
+    images alone, such as PatchCore, gets generated normal images instead, and never a defect. Where the datamodule has
+    ``val_split_mode`` or ``test_split_mode`` ``synthetic``, generated pairs take the place of its Perlin anomalies.
 
     Args:
         run: run folder of ``seas-aug finetune``.
@@ -121,7 +123,8 @@ class SeasAugmentation(Callback):
         adapter = find_adapter(pl_module) if attaching else None  # before anything that takes long
         if self._filter is None:
             self._filter = LeakFilter(self._few_shot_hashes(datamodule))
-        pool = self._pool(datamodule) if attaching else None
+        reserved = self._fill_synthetic_sets(datamodule) if self.source == "seas" else []
+        pool = self._pool(datamodule, reserved) if attaching else None
         normals = normal_images(self._pool_folder(normals=True)) if one_class and self.source == "seas" else []
         removed = self._filter.remove_from(datamodule)
         if any(removed.values()):
@@ -199,14 +202,25 @@ class SeasAugmentation(Callback):
             "none": "training without the detector's own image anomalies",
         }[self.source]
 
-    def _pool(self, datamodule: Any) -> TripleSource:
+    def _fill_synthetic_sets(self, datamodule: Any) -> list[PoolEntry]:
+        """Put pairs into synthetic validation and test sets; return them, to be left out of training."""
+        wanted = synthetic_subsets(datamodule)
+        if not wanted:
+            return []
+        chosen = reserve(read_manifest(self._pool_folder()), wanted, self.seed)
+        for name, entries in chosen.items():
+            replace_defects(getattr(datamodule, name), entries)
+            print(f"seas-aug: {name} has {len(entries)} generated pairs instead of Perlin anomalies.", flush=True)
+        return [entry for entries in chosen.values() for entry in entries]
+
+    def _pool(self, datamodule: Any, reserved: list[PoolEntry]) -> TripleSource:
         if self.source == "none":
             return NoDefects()
         if self.source == "cutpaste":
             samples = datamodule.train_data.samples
             normals = [Path(path) for path in samples["image_path"][samples["label_index"] == 0]]
             return CutPastePool(dict(self._few_shot(datamodule).few_shot), normals, self.settings.anomaly_types)
-        return PairPool(self._pool_folder(), self.settings.anomaly_types)
+        return PairPool(self._pool_folder(), self.settings.anomaly_types, without=reserved)
 
     def _few_shot(self, datamodule: Any) -> FewShotSplit:
         """Return the few-shot images themselves, as cut-paste needs them."""

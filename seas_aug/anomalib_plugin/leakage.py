@@ -49,7 +49,8 @@ class LeakFilter:
                 if not (samples["label_index"][keep] == label).any():
                     message = (
                         f"All {count} {'defect' if label else 'normal'} images of {name} were used for fine-tuning, so "
-                        "it cannot be evaluated on; give fewer few-shot images or another val_split_mode."
+                        "it cannot be evaluated on; give fewer few-shot images or another val_split_mode, or fine-tune "
+                        "with data.datamodule and its seed, so that normal images of val and test stay out."
                     )
                     raise SeasError(message)
             if removed[name]:

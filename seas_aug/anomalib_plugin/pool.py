@@ -47,13 +47,18 @@ class PairPool:
         folder: what ``seas-aug generate --output`` wrote (``manifest.jsonl`` in it names the files).
         anomaly_types: only these types (``a+b`` for recombined ones); None takes all of them.
         cache_bytes: bound on the decoded pictures kept in memory.
+        without: pairs that are not to be drawn.
 
     Raises:
         SeasError: no manifest, a file that is missing, an unknown type, or no pair at all.
     """
 
     def __init__(
-        self, folder: str | Path, anomaly_types: Sequence[str] | None = None, cache_bytes: int = 512 * 2**20
+        self,
+        folder: str | Path,
+        anomaly_types: Sequence[str] | None = None,
+        cache_bytes: int = 512 * 2**20,
+        without: Sequence[PoolEntry] = (),
     ) -> None:
         self.folder = Path(folder)
         entries = read_manifest(self.folder)
@@ -63,7 +68,11 @@ class PairPool:
         if unknown:
             message = f"{self.folder} has no pairs of type {', '.join(unknown)}; it has {', '.join(known)}."
             raise SeasError(message)
-        self.entries = tuple(entry for entry in entries if not wanted or entry.anomaly_type in wanted)
+        chosen = tuple(entry for entry in entries if not wanted or entry.anomaly_type in wanted)
+        self.entries = tuple(entry for entry in chosen if entry not in without)
+        if not self.entries:
+            message = f"all {len(chosen)} pairs of {self.folder} are evaluated on, so none is left; generate more."
+            raise SeasError(message)
         self.anomaly_types = tuple(sorted({entry.anomaly_type for entry in self.entries}))
         self._cache_bytes = cache_bytes
         self._held_bytes = 0

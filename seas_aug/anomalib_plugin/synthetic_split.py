@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``val_split_mode: synthetic`` and ``test_split_mode: synthetic`` with generated defects instead of Perlin noise.
+
+Thresholds are then calibrated on defects like those that are to be found. Pairs that are evaluated on are not trained
+on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from seas_aug.anomalib_plugin.leakage import EVALUATION_SUBSETS
+from seas_aug.anomalib_plugin.pool import PoolEntry
+
+_LARGEST_SHARE = 4  # each synthetic set takes at most a quarter of the pairs
+
+
+def synthetic_subsets(datamodule: Any) -> dict[str, int]:
+    """Return the evaluation sets that anomalib filled with Perlin anomalies, and how many each has.
+
+    Args:
+        datamodule: an anomalib datamodule after its ``setup``.
+    """
+    from anomalib.data.utils.synthetic import SyntheticAnomalyDataset
+
+    found = {name: getattr(datamodule, name, None) for name in EVALUATION_SUBSETS}
+    return {
+        name: int((dataset.samples["label_index"] == 1).sum())
+        for name, dataset in found.items()
+        if isinstance(dataset, SyntheticAnomalyDataset)
+    }
+
+
+def reserve(entries: Sequence[PoolEntry], wanted: dict[str, int], seed: int) -> dict[str, list[PoolEntry]]:
+    """Choose the pairs to evaluate on.
+
+    Args:
+        entries: pairs of a generated folder.
+        wanted: how many each set would have; it gets at most a quarter of all pairs, at least one.
+        seed: the same seed chooses the same pairs.
+
+    Returns:
+        Pairs of each set; none is in two of them.
+    """
+    order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(seed)).tolist()
+    chosen: dict[str, list[PoolEntry]] = {}
+    for name, count in wanted.items():
+        taken = [order.pop() for _ in range(min(count, max(1, len(entries) // _LARGEST_SHARE), len(order)))]
+        chosen[name] = [entries[index] for index in sorted(taken)]
+    return chosen
+
+
+def replace_defects(dataset: Any, entries: Sequence[PoolEntry]) -> None:
+    """Put pairs in the place of a set's defect images.
+
+    Args:
+        dataset: an anomalib dataset with at least as many defect images; those that are left over go.
+        entries: pairs.
+    """
+    samples = dataset.samples
+    defects = samples.index[samples["label_index"] == 1]
+    changed = samples.drop(defects[len(entries) :]).copy()
+    kept = defects[: len(entries)]
+    changed.loc[kept, "image_path"] = [str(entry.image) for entry in entries]
+    changed.loc[kept, "mask_path"] = [str(entry.mask) for entry in entries]
+    changed.attrs = dict(samples.attrs)
+    dataset.samples = changed

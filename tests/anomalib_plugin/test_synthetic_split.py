@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seas_aug.anomalib_plugin import PairPool, SeasAugmentation
+from seas_aug.anomalib_plugin.pool import PoolEntry, read_manifest
+from seas_aug.anomalib_plugin.synthetic_split import reserve, synthetic_subsets
+from seas_aug.data.category import read_mvtec_folder
+from seas_aug.data.few_shot import select_few_shot
+from seas_aug.data.split_file import save_split
+from seas_aug.errors import SeasError
+from tests.anomalib_plugin import rendered
+from tests.anomalib_plugin.stand_ins import Draem, make_trainer
+
+
+def entry(number: int) -> PoolEntry:
+    return PoolEntry(Path(f"{number}.png"), Path(f"{number}_mask.png"), Path(f"{number}_ref.png"), "hole")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, category: Path) -> Path:
+    """Pairs of a model that was fine-tuned on none of the normal images that go to validation."""
+    folder = rendered.make_generated(tmp_path_factory.mktemp("many") / "pairs", None, pairs=8)
+    save_split(folder / "split.json", select_few_shot(read_mvtec_folder(category), "0.25"), [])
+    return folder
+
+
+def test_reserved_pairs_are_few_and_in_one_set_only() -> None:
+    entries = [entry(number) for number in range(20)]
+    chosen = reserve(entries, {"val_data": 3, "test_data": 50}, seed=1)
+    assert [len(chosen["val_data"]), len(chosen["test_data"])] == [3, 5]
+    assert len({one.image for group in chosen.values() for one in group}) == 8
+    assert chosen == reserve(entries, {"val_data": 3, "test_data": 50}, seed=1)
+    assert chosen != reserve(entries, {"val_data": 3, "test_data": 50}, seed=2)
+    assert [len(group) for group in reserve(entries[:1], {"val_data": 3, "test_data": 3}, 0).values()] == [1, 0]
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate"])
+def test_perlin_anomalies_of_val_become_pairs_that_are_not_trained_on(
+    category: Path, many: Path, stage: str, capsys: pytest.CaptureFixture
+) -> None:
+    trainer = make_trainer(category, val_split_mode="synthetic", val_split_ratio=0.7, seed=0)
+    data = trainer.datamodule
+    before = data.val_data.samples
+    assert synthetic_subsets(data) == {"val_data": int((before["label_index"] == 1).sum())}
+    callback = SeasAugmentation(generated=str(many))
+    callback.setup(trainer, Draem(), stage)
+    samples = data.val_data.samples
+    defects = samples[samples["label_index"] == 1]
+    assert len(defects) == int((before["label_index"] == 1).sum()) > 0
+    known = {str(one.image): str(one.mask) for one in read_manifest(many)}
+    assert [known[path] for path in defects["image_path"]] == list(defects["mask_path"])
+    normals = [set(table["image_path"][table["label_index"] == 0]) for table in (before, samples)]
+    assert normals[0] == normals[1]
+    assert samples.attrs == before.attrs
+    item = data.val_data[int(defects.index[0])]
+    assert item.gt_mask.any() and item.gt_label
+    assert "generated pairs instead of Perlin" in capsys.readouterr().out
+    if stage == "fit":
+        assert callback._defects is not None
+        pool = callback._defects.pool
+        assert isinstance(pool, PairPool)
+        trained = {str(one.image) for one in pool.entries}
+        assert not trained & set(defects["image_path"])
+        assert len(trained) == len(known) - len(defects)
+    callback.setup(trainer, Draem(), "validate")
+    assert list(data.val_data.samples["image_path"]) == list(samples["image_path"])
+
+
+def test_other_sources_keep_perlin(category: Path) -> None:
+    trainer = make_trainer(category, val_split_mode="synthetic", val_split_ratio=0.7, seed=0)
+    before = list(trainer.datamodule.val_data.samples["image_path"])
+    SeasAugmentation(source="perlin", few_shot="0.25").setup(trainer, Draem(), "fit")
+    assert list(trainer.datamodule.val_data.samples["image_path"]) == before
+
+
+def test_nothing_synthetic_is_left_alone(category: Path, many: Path) -> None:
+    assert synthetic_subsets(make_trainer(category).datamodule) == {}
+
+
+def test_no_pair_left_to_train_on(many: Path) -> None:
+    with pytest.raises(SeasError, match="none is left"):
+        PairPool(many, without=read_manifest(many))
