@@ -168,7 +168,7 @@ class GeneratorConfig:
             defect and what to the image around it. No zoom and no other light: it is to draw the product as it is.
     """
 
-    steps_per_type: int = 300
+    steps_per_type: int = 250
     min_steps: int = 600
     max_steps: int | None = None
     batch_size: int = 4

@@ -105,11 +105,7 @@ def prepare_pool(
     from seas_aug.generate.run import generate
 
     cache = cache_folder(settings.cache)
-    if run is None:
-        if selection is None:
-            message = "No run and no few-shot images were given; give augmentation.run, or a datamodule with defects."
-            raise SeasError(message)
-        run = _fine_tuned(settings, selection, cache)
+    run = prepare_run(settings, run, selection)
     model = find_model(run)
     key = _key(
         [model_hash(model), settings.num_images, "normals" if normals else settings.anomaly_types, settings.seed]
@@ -125,6 +121,38 @@ def prepare_pool(
                 generate(run=run, output=pool, num_images=settings.num_images, seed=settings.seed, **options)
             atomic_write_text(done, "")
     return pool
+
+
+def prepare_run(settings: AutomaticSettings, run: Path | None = None, selection: Selection | None = None) -> Path:
+    """Return the run folder of a fine-tuned model, fine-tuned now unless the cache has it.
+
+    Args:
+        settings: those of fine-tuning are read.
+        run: a fine-tuned run, which is returned as it is.
+        selection: what to fine-tune on otherwise, from :func:`select_from_datamodule`.
+
+    Raises:
+        SeasError: neither ``run`` nor ``selection``, or fine-tuning is not possible.
+    """
+    if run is not None:
+        return run
+    if selection is None:
+        message = "No run and no few-shot images were given; give augmentation.run, or a datamodule with defects."
+        raise SeasError(message)
+    return _fine_tuned(settings, selection, cache_folder(settings.cache))
+
+
+def stream_folder(settings: AutomaticSettings, run: Path) -> Path:
+    """Return where the pairs of a stream lie in the cache, so that a later run goes on with them.
+
+    Args:
+        settings: cache, types, number of pairs and seed are read.
+        run: a fine-tuned run.
+    """
+    from seas_aug.generate.model_hash import find_model, model_hash
+
+    key = _key([model_hash(find_model(run)), settings.num_images, settings.anomaly_types, settings.seed])
+    return cache_folder(settings.cache) / "streams" / key
 
 
 def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) -> Path:

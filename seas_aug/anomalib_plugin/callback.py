@@ -10,19 +10,28 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from seas_aug.anomalib_plugin.automatic import AutomaticSettings, Selection, prepare_pool, select_from_datamodule
+from seas_aug.anomalib_plugin.automatic import (
+    AutomaticSettings,
+    Selection,
+    prepare_pool,
+    prepare_run,
+    select_from_datamodule,
+    stream_folder,
+)
 from seas_aug.anomalib_plugin.cutpaste import CutPastePool
 from seas_aug.anomalib_plugin.leakage import LeakFilter
 from seas_aug.anomalib_plugin.one_class import AddedNormals, is_one_class, normal_images
 from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry, read_manifest
-from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter
+from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters
 from seas_aug.anomalib_plugin.sources import DefectSource, NoDefects, Origin, TripleSource
+from seas_aug.anomalib_plugin.streamed import Producer, StreamedPool, StreamSettings
 from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets
 from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 
 logger = logging.getLogger(__name__)
+_FIRST_PAIRS = 8  # of each type, before a detector starts on a stream
 _EVALUATED = ("fit", "validate", "test")
 
 
@@ -53,6 +62,12 @@ class SeasAugmentation(Callback):
         probability: share of the images in a batch that get a defect; None takes the detector's own default.
         perlin_ratio: share of those defects that come from anomalib's Perlin source.
         seed: seed of every draw.
+        adapters: modules to import first, such as ``my_package.my_detector``, that register adapters for detectors.
+        stream: another process keeps renewing the pairs while the detector trains, at most ``num_images`` of each type
+            at a time; without it they are made once.
+        stream_uses: a streamed pair is renewed for so many that are drawn: fewer, more variety and more work.
+        stream_accelerator: where the stream is made: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
+        stream_threads: CPU threads of the stream; None takes torch's default.
     """
 
     def __init__(
@@ -71,6 +86,11 @@ class SeasAugmentation(Callback):
         probability: float | None = None,
         perlin_ratio: float = 0.0,
         seed: int = 0,
+        adapters: list[str] | None = None,
+        stream: bool = False,
+        stream_uses: int = 4,
+        stream_accelerator: str = "auto",
+        stream_threads: int | None = None,
     ) -> None:
         self.run = Path(run) if run else None
         self.generated = Path(generated) if generated else None
@@ -78,6 +98,11 @@ class SeasAugmentation(Callback):
         self.probability = probability
         self.perlin_ratio = perlin_ratio
         self.seed = seed
+        self.adapters = tuple(adapters or ())
+        self.stream = stream
+        self.stream_uses = stream_uses
+        self.stream_accelerator = stream_accelerator
+        self.stream_threads = stream_threads
         self.settings = AutomaticSettings(
             root=Path(root) if root else None,
             few_shot=str(few_shot),
@@ -94,6 +119,7 @@ class SeasAugmentation(Callback):
         self._adapter: DetectorAdapter | None = None
         self._defects: DefectSource | None = None
         self._added: AddedNormals | None = None
+        self._producer: Producer | None = None
         self._warned = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -118,6 +144,8 @@ class SeasAugmentation(Callback):
         if datamodule is None:
             message = "SeasAugmentation saw no datamodule; give the Engine `datamodule=`, not separate data loaders."
             raise SeasError(message)
+        for module in self.adapters:
+            import_adapters(module)
         one_class = stage == "fit" and is_one_class(pl_module)
         attaching = stage == "fit" and self.source != "perlin" and not one_class
         adapter = find_adapter(pl_module) if attaching else None  # before anything that takes long
@@ -183,6 +211,14 @@ class SeasAugmentation(Callback):
             if share is not None and not 0 <= share <= 1:
                 message = f"augmentation.{name} is {share}; give a share between 0 and 1."
                 raise SeasError(message)
+        if self.stream and (self.generated is not None or self.source != "seas"):
+            message = (
+                "augmentation.stream renews pairs of a fine-tuned model; give `run`, or neither `run` nor `generated`."
+            )
+            raise SeasError(message)
+        if self.stream_uses < 1:
+            message = f"augmentation.stream_uses is {self.stream_uses}; give at least 1."
+            raise SeasError(message)
         if self.settings.num_images < 1:
             message = f"augmentation.num_images is {self.settings.num_images}; give at least 1 pair per type."
             raise SeasError(message)
@@ -192,7 +228,9 @@ class SeasAugmentation(Callback):
             self._adapter.detach(model)
         if self._added is not None:
             self._added.remove()
-        self._adapter = self._defects = self._added = None
+        if self._producer is not None:
+            self._producer.stop()
+        self._adapter = self._defects = self._added = self._producer = None
 
     def _what(self, pool: TripleSource) -> str:
         types = ", ".join(pool.anomaly_types)
@@ -220,7 +258,27 @@ class SeasAugmentation(Callback):
             samples = datamodule.train_data.samples
             normals = [Path(path) for path in samples["image_path"][samples["label_index"] == 0]]
             return CutPastePool(dict(self._few_shot(datamodule).few_shot), normals, self.settings.anomaly_types)
+        if self.stream:
+            return self._streamed()
         return PairPool(self._pool_folder(), self.settings.anomaly_types, without=reserved)
+
+    def _streamed(self) -> StreamedPool:
+        run = prepare_run(self.settings, self.run, self._selection)
+        types = self.settings.anomaly_types or load_split(run / "split.json").split.anomaly_types
+        settings = StreamSettings(
+            run=run,
+            folder=stream_folder(self.settings, run),
+            num_images=self.settings.num_images,
+            uses=self.stream_uses,
+            anomaly_types=tuple("+".join(sorted(name.split("+"))) for name in types),
+            seed=self.settings.seed + 1,  # other pairs than those of a fixed pool, which validation may have
+            accelerator=self.stream_accelerator,
+            threads=self.stream_threads,
+        )
+        self._producer = Producer(settings)
+        return StreamedPool(
+            self._producer, settings.folder, settings.anomaly_types, min(_FIRST_PAIRS, self.settings.num_images)
+        )
 
     def _few_shot(self, datamodule: Any) -> FewShotSplit:
         """Return the few-shot images themselves, as cut-paste needs them."""

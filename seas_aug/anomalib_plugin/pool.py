@@ -76,8 +76,8 @@ class PairPool:
         self.anomaly_types = tuple(sorted({entry.anomaly_type for entry in self.entries}))
         self._cache_bytes = cache_bytes
         self._held_bytes = 0
-        self._cache: OrderedDict[tuple[int, int, int], Triple] = OrderedDict()
-        self._deck: list[int] = []
+        self._cache: OrderedDict[tuple[Path, int, int], Triple] = OrderedDict()
+        self._deck: list[PoolEntry] = []
 
     def __len__(self) -> int:
         """Number of triples."""
@@ -112,17 +112,17 @@ class PairPool:
         """Forget what is left of the current pass; the next draw starts a new one."""
         self._deck.clear()
 
-    def _next(self, generator: torch.Generator) -> int:
+    def _next(self, generator: torch.Generator) -> PoolEntry:
         if not self._deck:
-            self._deck = torch.randperm(len(self.entries), generator=generator).tolist()
+            order = torch.randperm(len(self.entries), generator=generator).tolist()
+            self._deck = [self.entries[index] for index in order]
         return self._deck.pop()
 
-    def _load(self, index: int, size: tuple[int, int]) -> Triple:
-        key = (index, *size)
+    def _load(self, entry: PoolEntry, size: tuple[int, int]) -> Triple:
+        key = (entry.image, *size)
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        entry = self.entries[index]
         triple = (
             read_picture(entry.image, size),
             read_mask_file(entry.mask, size),

@@ -85,6 +85,22 @@ def registered_detectors() -> tuple[str, ...]:
     return tuple(sorted(_ADAPTERS))
 
 
+def import_adapters(module: str) -> None:
+    """Import a module of a third party, which registers its adapters.
+
+    Args:
+        module: dotted name; it lies on Python's path.
+
+    Raises:
+        SeasError: there is no such module.
+    """
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        message = f"augmentation.adapters names {module}, which cannot be imported ({error}); put it on PYTHONPATH."
+        raise SeasError(message) from error
+
+
 def find_adapter(model: LightningModule) -> DetectorAdapter:
     """Return a new adapter for a detector.
 

@@ -102,20 +102,29 @@ def plan_images(
     """
     if num_images < 1:
         raise SeasError(f"num_images is {num_images}; expected 1 or more per type, correct it.")
-    planned = []
-    for names in [*types, *([()] if normal else [])]:
-        folder = folder_name(names)
-        first = derive_seed(seed, "reference", folder)
-        for index in range(num_images):
-            planned.append(
-                PlannedImage(
-                    anomaly_types=tuple(sorted(names)),
-                    index=index,
-                    seed=derive_seed(seed, "image", folder, index),
-                    reference=(first + index) % num_references,
-                )
-            )
-    return planned
+    return [
+        plan_image(names, index, seed, num_references)
+        for names in [*types, *([()] if normal else [])]
+        for index in range(num_images)
+    ]
+
+
+def plan_image(names: tuple[str, ...], index: int, seed: int, num_references: int) -> PlannedImage:
+    """Return what is decided about one image.
+
+    Args:
+        names: anomaly types; empty for a normal image.
+        index: number of the image in its folder, from 0.
+        seed: base seed.
+        num_references: how many reference normals the model holds.
+    """
+    folder = folder_name(names)
+    return PlannedImage(
+        anomaly_types=tuple(sorted(names)),
+        index=index,
+        seed=derive_seed(seed, "image", folder, index),
+        reference=(derive_seed(seed, "reference", folder) + index) % num_references,
+    )
 
 
 def batches(planned: Sequence[PlannedImage], batch_size: int) -> Iterator[list[PlannedImage]]:

@@ -127,21 +127,20 @@ def generate(
         "copied_share": copied_share,
     }
     settings = {"model": model_hash(model), "seed": seed, **overrides}
-    pipe = _load(model, accelerator) if pipeline is None else pipeline
+    pipe = load_source(model, accelerator) if pipeline is None else pipeline
     # A refused setting leaves no folder that a corrected one would differ from.
     pipe.sampler_settings(**overrides)
     types = resolve_types(anomaly_types, pipe.anomaly_types)
     plan = plan_images(types, num_images, normal, seed, pipe.num_references)
     writer = PairWriter(output, settings, num_images)
-    _copy_split(model, Path(output))
+    copy_split(model, Path(output))
     done = {folder: writer.done(folder) for folder in {image.folder for image in plan}}
     missing = [image for image in plan if image.index not in done[image.folder]]
-    versions = {name: _version(name) for name in ("seas-aug", "torch", "diffusers")}
     start = time.perf_counter()
     with tqdm(total=len(plan), initial=len(plan) - len(missing), unit="image", desc="generate") as progress:
         for batch in batches(missing, batch_size):
             progress.set_postfix_str(batch[0].folder, refresh=False)
-            _make(pipe, batch, writer, overrides, versions)
+            make_batch(pipe, batch, writer, overrides)
             progress.update(len(batch))
     writer.finish()
     return GenerateResult(
@@ -153,9 +152,19 @@ def generate(
     )
 
 
-def _make(
-    pipe: PairSource, batch: list[PlannedImage], writer: PairWriter, overrides: dict[str, Any], versions: dict[str, str]
-) -> None:
+def make_batch(pipe: PairSource, batch: list[PlannedImage], writer: PairWriter, overrides: dict[str, Any]) -> None:
+    """Draw a batch of one folder and write it.
+
+    Args:
+        pipe: what draws.
+        batch: one or more images of the same types.
+        writer: of the folder.
+        overrides: sampling settings for ``pipe``.
+
+    Raises:
+        SeasError: a mask stays empty, or the disk is full.
+    """
+    versions = {name: _version(name) for name in ("seas-aug", "torch", "diffusers")}
     names = batch[0].anomaly_types
     result = pipe(
         (names[0] if len(names) == 1 else list(names)) if names else None,
@@ -193,14 +202,23 @@ def _make(
         )
 
 
-def _copy_split(model: Path, output: Path) -> None:
+def copy_split(model: Path, output: Path) -> None:
     """Keep the run's split beside the images, so that a detector knows which real images it must not be tested on."""
     source, target = model.parent / SPLIT, output / SPLIT
     if source.is_file() and not (target.is_file() and target.read_bytes() == source.read_bytes()):
         atomic_write_text(target, source.read_text(encoding="utf-8"))
 
 
-def _load(model: Path, accelerator: str) -> PairSource:
+def load_source(model: Path, accelerator: str) -> PairSource:
+    """Load a fine-tuned model.
+
+    Args:
+        model: its ``model`` folder.
+        accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        SeasError: this machine has no such accelerator.
+    """
     import torch
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

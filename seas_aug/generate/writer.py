@@ -98,6 +98,32 @@ class PairWriter:
         append_line(self._manifest, json.dumps(entry, sort_keys=True))
         self._entries[folder, index] = entry
 
+    def retire(self, folder: str, index: int) -> list[Path]:
+        """Take an image out of the manifest; its files stay, for whoever is reading them just now.
+
+        Args:
+            folder: type name, or ``good``.
+            index: number in the folder.
+
+        Returns:
+            Its files, to be deleted later.
+
+        Raises:
+            SeasError: the disk is full; the manifest stays as it is.
+        """
+        entry = self._entries[folder, index]
+        self._write_manifest([other for key, other in sorted(self._entries.items()) if key != (folder, index)])
+        del self._entries[folder, index]
+        return [self.output / entry[key] for key in _FILE_KEYS if entry[key]]
+
+    def remove_unlisted(self) -> int:
+        """Delete pictures that no manifest line names; return how many."""
+        listed = {self.output / entry[key] for entry in self._entries.values() for key in _FILE_KEYS if entry[key]}
+        unlisted = [path for path in self.output.rglob("*.png") if path not in listed]
+        for path in unlisted:
+            path.unlink(missing_ok=True)
+        return len(unlisted)
+
     def finish(self) -> None:
         """Sort the manifest, so that the result does not tell how often the run was interrupted.
 

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+import torch
+from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
 from lightning.pytorch import LightningModule
 
-from seas_aug.anomalib_plugin import DetectorAdapter, register_adapter, registry
+from seas_aug.anomalib_plugin import DetectorAdapter, SeasAugmentation, register_adapter, registry
 from seas_aug.errors import SeasError
+from tests.anomalib_plugin.stand_ins import make_trainer
 
 
 class Nothing(DetectorAdapter):
@@ -15,6 +21,7 @@ class Nothing(DetectorAdapter):
 
 
 def test_third_party_detector_and_its_subclass(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.registered_detectors()  # the built-in ones are registered when they are first imported
     monkeypatch.setattr(registry, "_ADAPTERS", dict(registry._ADAPTERS))
     assert register_adapter("MyDetector")(Nothing) is Nothing
     my_detector = type("MyDetector", (LightningModule,), {})
@@ -27,3 +34,35 @@ def test_detector_without_adapter() -> None:
         SeasError, match=r"WinClip has no adapter .* works with Draem, Dsr, Glass, Supersimplenet, UniNet"
     ):
         registry.find_adapter(type("WinClip", (LightningModule,), {})())
+
+
+def test_the_file_in_the_docs_adds_a_detector(
+    category: Path, generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file, as docs/anomalib.md shows it, and the option that loads it."""
+    text = (Path(__file__).parents[2] / "docs" / "anomalib.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    (tmp_path / "my_adapter_of_the_docs.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.registered_detectors()  # the built-in ones are registered when they are first imported
+    monkeypatch.setattr(registry, "_ADAPTERS", dict(registry._ADAPTERS))
+
+    class MyDetector(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.synthesise = PerlinAnomalyGenerator()
+
+    model, trainer = MyDetector(), make_trainer(category)
+    own = model.synthesise
+    options = {"generated": str(generated), "probability": 1.0, "adapters": ["my_adapter_of_the_docs"]}
+    callback = SeasAugmentation(**options)
+    callback.setup(trainer, model, "fit")
+    batch = SimpleNamespace(image=torch.rand(4, 3, 64, 64))
+    callback.on_train_batch_start(trainer, model, batch, 0)
+    images, masks = model.synthesise(batch.image)
+    assert masks.flatten(1).any(1).all()
+    assert torch.equal(images[~masks.bool().expand_as(images)], batch.image[~masks.bool().expand_as(images)])
+    callback.teardown(trainer, model, "fit")
+    assert model.synthesise is own
+    with pytest.raises(SeasError, match="names no_such_module, which cannot be imported"):
+        SeasAugmentation(**{**options, "adapters": ["no_such_module"]}).setup(trainer, model, "fit")

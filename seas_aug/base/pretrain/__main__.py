@@ -213,7 +213,7 @@ def details(
         seed: seed of scenes and weights.
     """
     lightning.seed_everything(seed)
-    pool = ScenePool(scenes, 128, first_seed=40_000_000)
+    pool = ScenePool(scenes, 128, first_seed=40_000_000 + 100_000 * seed)
     train = DetailScenes(pool, steps * batch_size, _NORMAL_SHARE, seed)
     held_out = DetailScenes(ScenePool(256, 128, _HELD_OUT_SEED), 256, _NORMAL_SHARE, 0, vary=False)
     module = DetailPretraining(base, steps, lr)

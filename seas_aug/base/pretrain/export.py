@@ -7,13 +7,14 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
 def export_base(
     autoencoder: str = "runs/base/autoencoder/final.ckpt",
-    diffusion: Path = Path("runs/base/diffusion/final.ckpt"),
+    diffusion: str = "runs/base/diffusion/final.ckpt",
     masks: Path | None = None,
     output: Path = Path("seas_aug/base/weights/v4"),
 ) -> None:
@@ -21,17 +22,23 @@ def export_base(
 
     Args:
         autoencoder: checkpoint of stage 1, or the base that stage 2 kept it from, such as ``embedded``.
-        diffusion: checkpoint of stage 2.
+        diffusion: checkpoint of stage 2, or a base whose U-Net, text encoder and words are kept.
         masks: checkpoint of stage 4 or, with a detail branch, 5, once there is one.
         output: folder of the weights in the package.
     """
+    from seas_aug.base.load import load_base
     from seas_aug.base.pretrain.architecture import NATIVE_SIZE
     from seas_aug.base.pretrain.diffusion import DiffusionModule, load_autoencoder
     from seas_aug.base.pretrain.masks import load_mask_predictor
 
-    module = DiffusionModule.load_from_checkpoint(diffusion, map_location="cpu", weights_only=True)
+    module: Any
+    if Path(diffusion).suffix == ".ckpt":
+        module = DiffusionModule.load_from_checkpoint(diffusion, map_location="cpu", weights_only=True)
+        scaling = float(module.hparams["scaling_factor"])
+    else:
+        module = load_base(diffusion)
+        scaling = float(module.vae.config.scaling_factor)
     vae = load_autoencoder(autoencoder).cpu()
-    scaling = float(module.hparams["scaling_factor"])
     vae.register_to_config(scaling_factor=scaling, _name_or_path="embedded")  # type: ignore[operator]
     # All is read before anything is deleted: a source may lie in the output folder.
     predictor = None if masks is None else load_mask_predictor(masks)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of pairs that is renewed while a detector trains on it: ``python -m seas_aug.generate.stream --help``.
+
+The process that trains starts this one and writes to its standard input, a line each, how many pairs it has drawn so
+far. Pairs are renewed as fast as that: a new one for so many that were drawn, the oldest of a type goes first. When
+the input ends, because the training ended or was killed, this process ends too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from seas_aug.errors import SeasError
+from seas_aug.generate.model_hash import find_model, model_hash
+from seas_aug.generate.plan import folder_name, plan_image, resolve_types
+from seas_aug.generate.run import PairSource, copy_split, load_source, make_batch
+from seas_aug.generate.writer import PairWriter
+
+_MOST_IMAGES = 10_000_000  # decides the digits of file names
+_GRACE = 30.0  # seconds for which the files of a retired pair stay, for who is reading them
+_PAUSE = 0.2
+_NO_OVERRIDES = {"strength": None, "guidance_scale": None, "num_inference_steps": None, "copied_share": None}
+
+
+class Renewal:
+    """Fills a folder up to so many pairs of each type, then renews the oldest.
+
+    Pair i of a type is the same as pair i of ``seas-aug generate`` with the same seed. A folder that is there already
+    is gone on with.
+
+    Args:
+        run: run folder of ``seas-aug finetune``.
+        output: folder of the pairs, in the layout of ``seas-aug generate``.
+        num_images: pairs of each type.
+        uses: a pair is renewed for so many that were drawn.
+        anomaly_types: one list of names per folder; None takes all types of the model.
+        seed: base seed.
+        batch_size: pairs drawn at a time.
+        accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
+        pipeline: a loaded pipeline to use in place of the model in ``run``.
+
+    Raises:
+        SeasError: no finished model, an unknown type, a number out of range, or a folder that cannot be used.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        output: Path,
+        num_images: int,
+        uses: int,
+        anomaly_types: Sequence[Sequence[str]] | None = None,
+        seed: int = 0,
+        batch_size: int = 4,
+        accelerator: str = "auto",
+        pipeline: PairSource | None = None,
+    ) -> None:
+        for name, value in {"num_images": num_images, "uses": uses, "batch_size": batch_size}.items():
+            if value < 1:
+                raise SeasError(f"{name} is {value}; expected 1 or more, correct it.")
+        model = find_model(run)
+        self._pipe = load_source(model, accelerator) if pipeline is None else pipeline
+        self._types = resolve_types(anomaly_types, self._pipe.anomaly_types)
+        self._writer = PairWriter(output, {"model": model_hash(model), "seed": seed, "stream": True}, _MOST_IMAGES)
+        copy_split(model, output)
+        self._writer.remove_unlisted()
+        self._size, self._uses, self._seed, self._batch = num_images, uses, seed, batch_size
+        self._retired: deque[tuple[float, Path]] = deque()
+        self.renewed = 0
+
+    def step(self, drawn: int) -> int:
+        """Make a batch of pairs if the folder is not full, or enough have been drawn.
+
+        Args:
+            drawn: pairs drawn from the folder so far.
+
+        Returns:
+            How many pairs were made.
+
+        Raises:
+            SeasError: a mask stays empty, or the disk is full; what is there already stays usable.
+        """
+        self._delete_retired()
+        names = min(self._types, key=lambda types: (len(self._there(types)), self._newest(types)))
+        missing = self._size - len(self._there(names))
+        count = min(self._batch, missing if missing > 0 else drawn // self._uses - self.renewed)
+        if count < 1:
+            return 0
+        first = self._newest(names) + 1
+        batch = [
+            plan_image(names, index, self._seed, self._pipe.num_references) for index in range(first, first + count)
+        ]
+        make_batch(self._pipe, batch, self._writer, dict(_NO_OVERRIDES))
+        if missing <= 0:
+            self.renewed += count
+        for index in self._there(names)[: -self._size]:
+            for file in self._writer.retire(folder_name(names), index):
+                self._retired.append((time.monotonic(), file))
+        return count
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many pairs of each type as there are to be."""
+        return all(len(self._there(types)) >= self._size for types in self._types)
+
+    def _there(self, names: tuple[str, ...]) -> list[int]:
+        return sorted(self._writer.done(folder_name(names)))
+
+    def _newest(self, names: tuple[str, ...]) -> int:
+        return max(self._there(names), default=-1)
+
+    def _delete_retired(self) -> None:
+        while self._retired and time.monotonic() - self._retired[0][0] > _GRACE:
+            self._retired.popleft()[1].unlink(missing_ok=True)
+
+
+def serve(renewal: Renewal, counts: TextIO) -> None:
+    """Renew until the input ends.
+
+    Args:
+        renewal: what renews.
+        counts: lines, each the number of pairs drawn so far.
+
+    Raises:
+        SeasError: see :meth:`Renewal.step`.
+    """
+    latest, ended = [0], threading.Event()
+
+    def read() -> None:
+        for line in counts:
+            latest[0] = int(line)
+        ended.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    while not ended.is_set():
+        if not renewal.step(latest[0]):
+            ended.wait(_PAUSE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: arguments; None takes those of the process.
+
+    Returns:
+        Exit code: 0, or 2 after a user's mistake or when the disk is full.
+    """
+    from filelock import FileLock, Timeout
+
+    parser = argparse.ArgumentParser(prog="python -m seas_aug.generate.stream", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--run", type=Path, required=True, help="Run folder of `seas-aug finetune`.")
+    parser.add_argument("--output", type=Path, required=True, help="Folder of the pairs.")
+    parser.add_argument("--num_images", type=int, required=True, help="Pairs of each type.")
+    parser.add_argument("--uses", type=int, required=True, help="A pair is renewed for so many that were drawn.")
+    parser.add_argument("--anomaly_type", nargs="*", help="Types; all of them if left out.")
+    parser.add_argument("--seed", type=int, default=0, help="Base seed.")
+    parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, ...")
+    parser.add_argument("--threads", type=int, help="CPU threads; those of torch if left out.")
+    options = parser.parse_args(argv)
+    if options.threads:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    types = [name.split("+") for name in options.anomaly_type] if options.anomaly_type else None
+    try:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{options.output}.lock", timeout=0):
+            renewal = Renewal(
+                options.run,
+                options.output,
+                options.num_images,
+                options.uses,
+                types,
+                options.seed,
+                accelerator=options.accelerator,
+            )
+            serve(renewal, sys.stdin)
+    except Timeout:
+        print(f"seas-aug: another process renews {options.output} already.", file=sys.stderr)
+    except SeasError as error:
+        print(f"seas-aug: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

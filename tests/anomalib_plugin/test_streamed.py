@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The consumer's side of a stream, with a producer process whose pairs are noise."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from seas_aug.anomalib_plugin import SeasAugmentation
+from seas_aug.anomalib_plugin.streamed import Producer, StreamedPool, StreamSettings
+from seas_aug.errors import SeasError
+from seas_aug.generate.writer import read_manifest
+from tests.anomalib_plugin.stand_ins import Draem, make_trainer
+from tests.generate.fake import make_run
+
+ROOT = Path(__file__).parents[2]
+FAKE = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from seas_aug.generate import stream
+from tests.generate.fake import FakePipeline
+stream.load_source = lambda model, accelerator: FakePipeline()
+sys.exit(stream.main())
+"""
+COMMAND = (sys.executable, "-c", FAKE)
+TRAINER = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from tests.anomalib_plugin.test_streamed import COMMAND, settings
+from pathlib import Path
+from seas_aug.anomalib_plugin.streamed import Producer
+producer = Producer(settings(Path(sys.argv[1])), COMMAND)
+print(producer.pid, flush=True)
+time.sleep(120)
+"""
+
+
+def settings(folder: Path, num_images: int = 6, uses: int = 2) -> StreamSettings:
+    return StreamSettings(
+        run=folder / "run",
+        folder=folder / "pool",
+        num_images=num_images,
+        uses=uses,
+        anomaly_types=("crack", "hole"),
+        seed=0,
+        accelerator="cpu",
+        threads=1,
+    )
+
+
+@pytest.fixture
+def producer(tmp_path: Path) -> Iterator[Producer]:
+    make_run(tmp_path / "run")
+    made = Producer(settings(tmp_path), COMMAND)
+    yield made
+    made.stop()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z" if Path("/proc").is_dir() else True
+
+
+def wait_until(condition, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_pool_renews_itself_while_it_is_drawn_from(producer: Producer, tmp_path: Path) -> None:
+    pool = StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=2)
+    generator, seen = torch.Generator().manual_seed(0), set()
+    for _ in range(60):
+        images, masks, references = pool.draw(generator, 4, (8, 8))
+        assert images.shape == references.shape == (4, 3, 8, 8)
+        assert masks.flatten(1).any(1).all()
+        seen |= {float(image.sum()) for image in images}
+        assert len(pool) <= 12 + 4  # and the batch that has just been made
+        time.sleep(0.02)
+    assert len(seen) > 40  # the pool holds twelve at a time
+    wait_until(lambda: max(entry["index"] for entry in read_manifest(tmp_path / "pool")) > 30)
+    renewed = max(entry["index"] for entry in read_manifest(tmp_path / "pool"))
+    assert renewed <= 6 + 240 / 2  # not faster than stated: one for two that were drawn
+
+
+def test_dead_producer_is_told_and_training_goes_on(
+    producer: Producer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=2)
+    os.kill(producer.pid, signal.SIGKILL)
+    wait_until(lambda: producer.why_ended() is not None)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(20):
+            pool.draw(torch.Generator().manual_seed(0), 4, (8, 8))
+    assert caplog.text.count("not renewed any more") == 1
+    assert not list((tmp_path / "pool").rglob("*.tmp*"))
+
+
+def test_stop_leaves_no_process(producer: Producer, tmp_path: Path) -> None:
+    StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
+    pid = producer.pid
+    assert is_alive(pid)
+    producer.stop()
+    assert not is_alive(pid)
+    producer.stop()
+    producer.report(3)
+
+
+def test_killed_trainer_leaves_no_process(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    with subprocess.Popen([sys.executable, "-c", TRAINER, str(tmp_path)], stdout=subprocess.PIPE) as trainer:
+        assert trainer.stdout is not None
+        pid = int(trainer.stdout.readline())
+        wait_until((tmp_path / "pool" / "manifest.jsonl").is_file)
+        assert is_alive(pid)
+        trainer.kill()
+    wait_until(lambda: not is_alive(pid))
+
+
+def test_producer_that_cannot_start_is_explained(tmp_path: Path) -> None:
+    producer = Producer(settings(tmp_path), COMMAND)
+    with pytest.raises(SeasError, match="run"):
+        StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
+
+
+def test_options_that_do_not_go_together(category: Path, generated: Path) -> None:
+    for options in ({"generated": str(generated)}, {"source": "cutpaste"}):
+        with pytest.raises(SeasError, match=r"augmentation\.stream renews"):
+            SeasAugmentation(stream=True, **options).setup(make_trainer(category), Draem(), "fit")
+    with pytest.raises(SeasError, match="stream_uses is 0"):
+        SeasAugmentation(stream=True, stream_uses=0).setup(make_trainer(category), Draem(), "fit")
+
+
+def test_callback_starts_and_ends_the_stream(
+    category: Path, generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "split.json").write_bytes((generated / "split.json").read_bytes())
+    fake = FAKE.replace("FakePipeline()", "type('P', (FakePipeline,), {'anomaly_types': ('hole', 'scratch')})()")
+    original = Producer.__init__
+    monkeypatch.setattr(Producer, "__init__", lambda self, chosen: original(self, chosen, (sys.executable, "-c", fake)))
+    callback = SeasAugmentation(run=str(run), stream=True, num_images=4, stream_uses=1, probability=1.0)
+    trainer, model = make_trainer(category), Draem()
+    callback.setup(trainer, model, "fit")
+    producer = callback._producer
+    assert producer is not None and callback._defects is not None
+    assert isinstance(callback._defects.pool, StreamedPool)
+    assert callback._defects.pool.anomaly_types == ("hole", "scratch")
+    folder = callback._defects.pool.folder
+    callback.on_train_start(trainer, model)
+    for _ in range(10):
+        callback._defects.pool.draw(callback._defects.generator, 2, (64, 64))
+    wait_until(lambda: max(entry["index"] for entry in read_manifest(folder)) >= 8)
+    pid = producer.pid
+    callback.teardown(trainer, model, "fit")
+    assert not is_alive(pid)
+    again = SeasAugmentation(run=str(run), stream=True, num_images=4, stream_uses=1)
+    again.setup(make_trainer(category), Draem(), "fit")
+    assert again._defects is not None and again._defects.pool.folder == folder  # goes on with what is there
+    again.teardown(trainer, model, "fit")
