@@ -17,6 +17,7 @@ from seas_aug.errors import SeasError
 Resize = Literal["squash", "crop"]
 LrSchedule = Literal["cosine", "constant"]
 GuidanceFrom = Literal["normal", "empty"]
+Background = Literal["reference", "generated"]
 MaskLoss = Literal["cross_entropy_dice", "focal"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -266,6 +267,8 @@ class SamplingConfig:
             the authors' code shrinks by an integer cast, which the code here does not).
         mask_steps: the mask is the mean over this many last steps (paper: 3; at 20 steps the last two lie at the
             timesteps 100 and 50, where thin defects can be seen in small latents).
+        background: ``reference`` puts the real normal image back around the mask, so that only the defect is generated;
+            ``generated`` leaves the whole image as it was drawn (paper). The embedded base smooths a fine grain.
         max_retries: a pair whose mask came out empty is drawn again with the next seed of its own sequence.
     """
 
@@ -277,6 +280,7 @@ class SamplingConfig:
     copied_strength: float = 0.15
     mask_threshold: float = 0.3
     mask_steps: int = 2
+    background: Background = "reference"
     max_retries: int = 20
 
     def __post_init__(self) -> None:
@@ -290,6 +294,10 @@ class SamplingConfig:
         _check(
             self.guidance_from in ("normal", "empty"),
             f"sampling.guidance_from is {self.guidance_from!r}; give 'normal' or 'empty'.",
+        )
+        _check(
+            self.background in ("reference", "generated"),
+            f"sampling.background is {self.background!r}; give 'reference' or 'generated'.",
         )
         _check(
             self.num_inference_steps >= self.mask_steps >= 1,

@@ -69,6 +69,7 @@ def paper_preset() -> FineTuneConfig:
             copied_share=0.0,
             mask_threshold=0.2,
             mask_steps=3,
+            background="generated",
         ),
     )
 

@@ -59,7 +59,7 @@ def test_paper_preset_is_the_published_method():
     assert masks.max_timestep == 200  # the specification's recommendation; the authors train on all 1000
     sampling = config.sampling
     assert (sampling.num_inference_steps, sampling.guidance_scale, sampling.guidance_from) == (25, 8.0, "empty")
-    assert sampling.copied_share == 0
+    assert (sampling.copied_share, sampling.background) == (0, "generated")
     assert masks.weight_decay == 0.01
     assert (sampling.strength, sampling.mask_threshold, sampling.mask_steps) == (1.0, 0.2, 3)
     assert (config.prompt.normal_tokens, config.prompt.anomaly_tokens) == (1, 4)
@@ -75,6 +75,7 @@ def test_paper_preset_is_the_published_method():
         {"strength": 1.1},
         {"copied_share": 1.1},
         {"copied_strength": 0},
+        {"background": "white"},
         {"mask_steps": 0},
         {"guidance_from": "nothing"},
     ],

@@ -13,6 +13,7 @@ import torch
 from seas_aug.base.latents import decode_latents
 from seas_aug.data.seeds import SEED_BITS, derive_seed
 from seas_aug.errors import SeasError
+from seas_aug.pipeline.background import keep_background
 from seas_aug.pipeline.grey import to_grey
 from seas_aug.pipeline.references import References
 from seas_aug.pipeline.sampler import ImageRequest, SamplerSettings, draw_pairs
@@ -38,6 +39,7 @@ class Drawing:
         from_copy: solver settings of those that start from a copied defect.
         copied_share: share of the defect images that do.
         grey: images are made grey, since those of the product are.
+        keep_background: outside the mask a defect image is its reference.
     """
 
     bank: References
@@ -47,6 +49,7 @@ class Drawing:
     from_copy: SamplerSettings
     copied_share: float
     grey: bool = False
+    keep_background: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,9 @@ def _draw_batch(pipe: Any, requests: list[ImageRequest], drawing: Drawing, copie
     if area is not None:
         probabilities = probabilities * near(area)
     masks = (probabilities > pipe.sampling.mask_threshold).float()
+    if defects and drawing.keep_background:
+        normals = torch.stack([drawing.bank.images[request.reference] for request in requests]).float() / 255
+        images = (keep_background(images, normals, masks) * 255).round() / 255
     drawn: list[Drawn | None] = []
     for row, request in enumerate(requests):
         inside = probabilities[row][masks[row] > 0]

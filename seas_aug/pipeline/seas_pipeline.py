@@ -101,7 +101,7 @@ class SeaSPipeline(_DiffusionPipeline):
     def sampling(self) -> SamplingConfig:
         """Default sampling settings of the run."""
         # The first runs say nothing of these and were made without.
-        before = {"guidance_from": "empty", "copied_share": 0.0}
+        before = {"guidance_from": "empty", "copied_share": 0.0, "background": "generated"}
         return SamplingConfig(**{**before, **self.config.sampling} if self.config.sampling else {})
 
     @classmethod
@@ -219,6 +219,7 @@ class SeaSPipeline(_DiffusionPipeline):
             from_copy=dataclasses.replace(settings, strength=chosen.copied_strength),
             copied_share=chosen.copied_share,
             grey=self._is_grey(bank),
+            keep_background=chosen.background == "reference" and not self.config.official,
         )
         done = draw_all(self, requests, drawing, batch_size)
         records = [

@@ -150,6 +150,19 @@ def test_own_references(pipe):
         assert pairs.records[0].reference == "references[0]"
 
 
+def test_background_is_the_reference_and_the_mask_the_same(pipe):
+    whole = pipe("crack", num_images=2, seed=1)
+    for background, kept in (("reference", True), ("generated", False)):
+        pipe.register_to_config(sampling={**pipe.config.sampling, "background": background})
+        pairs = pipe("crack", num_images=2, seed=1)
+        assert torch.equal(pairs.masks, whole.masks)
+        near = torch.nn.functional.max_pool2d(pairs.masks, 9, stride=1, padding=4) > 0
+        far = ~near.expand_as(pairs.images)
+        assert torch.allclose(pairs.images[far], pairs.references[far], atol=0.5 / 255) == (kept or not far.any())
+        inside = pairs.masks.expand_as(pairs.images) > 0
+        assert torch.equal(pairs.images[inside], whole.images[inside])
+
+
 def test_a_grey_product_stays_grey(pipe):
     size = pipe.config.image_size
     grey = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8).expand(-1, 3, -1, -1)
