@@ -81,7 +81,12 @@ def tiny_config(root: Path, output: Path, base: Path, **changes: Any) -> FineTun
         masks=MaskConfig(max_steps=3, batch_size=2, attention_blocks=1),
         # An untrained predictor is sure that all is normal, and hardly any mask may be empty in the tests.
         sampling=SamplingConfig(
-            num_inference_steps=4, mask_steps=2, strength=0.8, mask_threshold=0.005, copied_share=0.0
+            num_inference_steps=4,
+            mask_steps=2,
+            strength=0.8,
+            mask_threshold=0.005,
+            copied_share=0.0,
+            background="generated",
         ),
     )
     return dataclasses.replace(config, **changes)
