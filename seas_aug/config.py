@@ -222,7 +222,7 @@ class MaskConfig:
         attention_blocks: transformer blocks of the coarse branch (paper: 4; 2 halve the cost on a CPU).
         weight_decay: AdamW weight decay (paper: 0.01).
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
-        variation: how the images are varied; the settings are those that a plain U-Net learnt most from.
+        variation: how the images are varied.
     """
 
     steps_per_type: int = 400
@@ -291,14 +291,9 @@ class SamplingConfig:
             0 <= self.copied_share <= 1,
             f"sampling.copied_share is {self.copied_share}; give a number from 0 to 1.",
         )
-        _check(
-            self.guidance_from in ("normal", "empty"),
-            f"sampling.guidance_from is {self.guidance_from!r}; give 'normal' or 'empty'.",
-        )
-        _check(
-            self.background in ("reference", "generated"),
-            f"sampling.background is {self.background!r}; give 'reference' or 'generated'.",
-        )
+        for name, known in (("guidance_from", ("normal", "empty")), ("background", ("reference", "generated"))):
+            value = getattr(self, name)
+            _check(value in known, f"sampling.{name} is {value!r}; give {known[0]!r} or {known[1]!r}.")
         _check(
             self.num_inference_steps >= self.mask_steps >= 1,
             f"sampling.mask_steps is {self.mask_steps} of {self.num_inference_steps} steps; give 1 or more, and not "

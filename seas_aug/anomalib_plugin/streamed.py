@@ -158,8 +158,7 @@ class StreamedPool(PairPool):
         return state.st_mtime_ns, state.st_size
 
     def _refresh(self) -> None:
-        why = self._producer.why_ended()
-        if why is not None and not self._warned:
+        if not self._warned and (why := self._producer.why_ended()) is not None:
             self._warned = True
             logger.warning(
                 "The pairs are not renewed any more (%s); training goes on with the %d that are there.", why, len(self)

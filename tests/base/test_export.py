@@ -44,7 +44,7 @@ def test_export_with_and_without_masks(tmp_path, monkeypatch):
     card = json.loads((target / "base.json").read_text())
     assert {name.split("/")[0] for name in card["sha256"]} == {"unet", "vae", "text_encoder", "mask_predictor"}
     assert float(found.vae.config.scaling_factor) == 1.25
-    assert "tmp" not in (target / "vae" / "config.json").read_text()
+    assert all("tmp" not in (target / part / "config.json").read_text() for part in ("vae", "unet"))
     assert_equal_in_half(found.unet, unet.unet)
     assert_equal_in_half(found.text_encoder, unet.text_encoder)
     assert_equal_in_half(found.mask_predictor, masks.predictor)

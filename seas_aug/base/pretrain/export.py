@@ -39,7 +39,9 @@ def export_base(
         module = load_base(diffusion)
         scaling = float(module.vae.config.scaling_factor)
     vae = load_autoencoder(autoencoder).cpu()
-    vae.register_to_config(scaling_factor=scaling, _name_or_path="embedded")  # type: ignore[operator]
+    vae.register_to_config(scaling_factor=scaling)  # type: ignore[operator]
+    for part in (vae, module.unet):
+        part.register_to_config(_name_or_path="embedded")  # type: ignore[operator]  # not a path of this machine
     # All is read before anything is deleted: a source may lie in the output folder.
     predictor = None if masks is None else load_mask_predictor(masks)
     if output.exists():
