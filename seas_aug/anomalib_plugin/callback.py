@@ -147,6 +147,10 @@ class SeasAugmentation(Callback):
         for module in self.adapters:
             import_adapters(module)
         one_class = stage == "fit" and is_one_class(pl_module)
+        if one_class and self.stream:
+            name = type(pl_module).__name__
+            message = f"augmentation.stream renews defects, and {name} learns from normal images alone; leave it out."
+            raise SeasError(message)
         attaching = stage == "fit" and self.source != "perlin" and not one_class
         adapter = find_adapter(pl_module) if attaching else None  # before anything that takes long
         if self._filter is None:
@@ -171,6 +175,11 @@ class SeasAugmentation(Callback):
             print(f"seas-aug: {name} learns from normal images alone; {gets}, and no defect.", flush=True)
         if normals:
             self._added = AddedNormals(datamodule, normals)
+
+    @property
+    def pool(self) -> TripleSource | None:
+        """What the detector is trained on, while it is trained; None otherwise."""
+        return None if self._defects is None else self._defects.pool
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed the draws from seed, process and step, so that a resumed run goes on with other pairs."""

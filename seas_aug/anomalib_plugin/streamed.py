@@ -132,6 +132,16 @@ class StreamedPool(PairPool):
         super().__init__(folder, anomaly_types)
         self._seen: tuple[int, int] | None = None
 
+    @property
+    def producer_pid(self) -> int:
+        """Process id of the producer."""
+        return self._producer.pid
+
+    @property
+    def drawn(self) -> int:
+        """Pairs drawn so far."""
+        return self._drawn
+
     def draw(self, generator: torch.Generator, n: int, size: tuple[int, int]) -> Triple:
         """Draw triples from what is there now, see :class:`~seas_aug.anomalib_plugin.pool.PairPool`.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seas_aug.data.category import Category, DefectSample, check_category
+from seas_aug.data.groups import Groups, groups_by_folder
 from seas_aug.data.natural import natural_sorted
 from seas_aug.errors import SeasError
 
@@ -20,10 +21,11 @@ _GENERIC_LABELS = {"abnormal", "anomaly", "anomalous", "anomalies", "bad", "defe
 def read_anomalib_datamodule(spec: dict[str, Any]) -> Category:
     """Set up an anomalib datamodule and read its normal training images and its defect images with masks.
 
-    The anomaly type is the sample's label, or the image's folder where the label only says "abnormal". Defects that
-    the datamodule puts into val and into test are both read; nothing synthetic is. Normal images that it moves from
-    train to val or test stay out of fine-tuning (give the datamodule a seed to move the same ones every time).
-    Nothing is downloaded: the data must be in place.
+    The anomaly type is the sample's label, or the image's folder where the label only says "abnormal"; Real-IAD's comes
+    from its JSON file. Kolektor's and Real-IAD's folder of each item makes a group. Defects that the datamodule puts
+    into val and into test are both read; nothing synthetic is, nor a defect with several masks (MVTec LOCO). Normal
+    images that it moves from train to val or test stay out of fine-tuning (give the datamodule a seed to move the same
+    ones every time). Nothing is downloaded: the data must be in place.
 
     Args:
         spec: ``{"class_path": ..., "init_args": {...}}`` as in an anomalib config; a short name such as ``MVTecAD`` or
@@ -57,16 +59,20 @@ def category_from_datamodule(datamodule: Any, where: str) -> Category:
     evaluated = [getattr(datamodule, name, None) for name in ("test_data", "val_data")]
     train = _rows([datamodule.train_data])
     test = _rows(dataset for dataset in evaluated if not isinstance(dataset, SyntheticAnomalyDataset))
+    items = [_path(row["image_path"]) for row in (*train, *test) if row["by_item"]]
     normals = natural_sorted({_path(row["image_path"]) for row in train if row["label_index"] == 0})
-    held_back = {_path(row["image_path"]) for row in test if row["label_index"] == 0} - set(normals)
+    defects = _read_defects(test)
+    learnt_from = {*normals, *(sample.image for samples in defects.values() for sample in samples)}
+    held_back = {_path(row["image_path"]) for row in test} - learnt_from
     root = normals[0].parents[2] if normals and normals[0].parts[-3:-1] == ("train", "good") else None
     name = str(getattr(datamodule, "category", "") or datamodule.name)
     category = Category(
         name=root.name if root else name,
         normals=tuple(normals),
-        defects=_read_defects(test),
-        test_normals=tuple(natural_sorted(held_back)),
+        defects=defects,
+        test_others=tuple(natural_sorted(held_back)),
         root=root,
+        groups=groups_by_folder(items) if items else Groups(),
     )
     check_category(category, where=where)
     return category
@@ -115,20 +121,36 @@ def _rows(datasets: Iterable[Any]) -> list[dict[str, Any]]:
         if dataset is None:
             continue
         table = dataset.samples
+        types = _listed_types(dataset)
+        by_item = bool(types) or "item" in table  # Real-IAD and Kolektor: a folder holds the views of one item
         for record in table[[column for column in columns if column in table]].to_dict("records"):
-            rows.setdefault(str(record["image_path"]), record)
+            if types:
+                record["label"] = types.get(_path(record["image_path"]))
+            rows.setdefault(str(record["image_path"]), {**record, "by_item": by_item})
     return list(rows.values())
+
+
+def _listed_types(dataset: Any) -> dict[Path, str]:
+    """Return the types in Real-IAD's JSON file, which anomalib reads and leaves out of its table."""
+    metadata = getattr(dataset, "metadata", None)
+    if not isinstance(metadata, dict):
+        return {}
+    entries = [entry for split in ("train", "test") for entry in metadata.get(split) or ()]
+    return {_path(dataset.root_category / entry["image_path"]): entry["anomaly_class"] for entry in entries}
 
 
 def _read_defects(rows: list[dict[str, Any]]) -> dict[str, tuple[DefectSample, ...]]:
     defects: dict[str, dict[Path, DefectSample]] = {}
     for row in rows:
         mask = row.get("mask_path")
+        if isinstance(mask, list) and len(mask) == 1:  # MVTec LOCO: a list for each image
+            mask = mask[0]
         if row["label_index"] != 1 or not isinstance(mask, (str, Path)) or not str(mask):
             continue
         image = _path(row["image_path"])
         label = str(getattr(row.get("label"), "value", row.get("label") or "abnormal"))
-        anomaly_type = image.parent.name if label.lower() in _GENERIC_LABELS else label.replace("/", "_")
+        by_folder = label.lower() in _GENERIC_LABELS and not row["by_item"]
+        anomaly_type = image.parent.name if by_folder else label.replace("/", "_")
         defects.setdefault(anomaly_type, {})[image] = DefectSample(image, _path(mask), anomaly_type)
     return {name: tuple(defects[name][image] for image in natural_sorted(defects[name])) for name in sorted(defects)}
 

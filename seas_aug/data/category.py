@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seas_aug.data.groups import Groups
 from seas_aug.data.natural import natural_sorted
 from seas_aug.errors import SeasError
 
@@ -37,15 +38,18 @@ class Category:
         name: name of the product.
         normals: training normals, at least 2, in natural order.
         defects: the samples of each type, at least 1 each; types in alphabetical order, samples in natural order.
-        test_normals: normal images of the test set; never trained on, needed to keep groups whole.
+        test_others: test images that are never learnt from, needed to keep groups whole: normal ones, and defects
+            without a mask.
         root: folder in MVTec layout that the images lie in, or None.
+        groups: images of one part, where the data set itself tells; a groups file takes their place.
     """
 
     name: str
     normals: tuple[Path, ...]
     defects: dict[str, tuple[DefectSample, ...]]
-    test_normals: tuple[Path, ...] = field(default=())
+    test_others: tuple[Path, ...] = field(default=())
     root: Path | None = None
+    groups: Groups = field(default_factory=Groups)
 
     @property
     def anomaly_types(self) -> tuple[str, ...]:
@@ -83,7 +87,7 @@ def read_mvtec_folder(root: Path) -> Category:
         name=root.name,
         normals=tuple(list_images(normal_folder)),
         defects={folder.name: _read_type(root, folder) for folder in folders if folder.name != "good"},
-        test_normals=tuple(list_images(test_folder / "good")),
+        test_others=tuple(list_images(test_folder / "good")),
         root=root,
     )
     check_category(category, where=str(root))

@@ -54,7 +54,8 @@ def select_few_shot(category: Category, few_shot: str, groups: Path | None = Non
         category: what to divide.
         few_shot: a number in (0, 1], or the path of a JSON file ``{type: {"few_shot": [file names], ...}}``.
         groups: CSV with the columns ``folder,file,group``; None takes ``groups.csv`` in the category's folder if it
-            is there. No group has an image in ``few_shot`` and one in ``held_out``.
+            is there, else the groups that the data set itself tells. No group has an image in ``few_shot`` and one in
+            ``held_out``.
 
     Returns:
         The split; every defect image of the category is in exactly one of the three parts.
@@ -77,14 +78,14 @@ def select_few_shot(category: Category, few_shot: str, groups: Path | None = Non
     }
     kept = images | {sample.image for samples in held_out.values() for sample in samples}
     others = [sample.image for samples in category.defects.values() for sample in samples if sample.image not in kept]
-    others += [path for path in category.test_normals if membership.of(path) in taken]
+    others += [path for path in category.test_others if membership.of(path) in taken]
     return FewShotSplit(few_shot=chosen, held_out=held_out, excluded=tuple(others))
 
 
 def _find_groups(category: Category, path: Path | None) -> Groups:
     if path is None:
         automatic = category.root / "groups.csv" if category.root else None
-        return read_groups(automatic) if automatic and automatic.is_file() else Groups()
+        return read_groups(automatic) if automatic and automatic.is_file() else category.groups
     groups = read_groups(path)
     if not any(groups.lists(sample.image) for samples in category.defects.values() for sample in samples):
         example = next(iter(category.defects.values()))[0].image

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from seas_aug.errors import SeasError
 
 _COLUMNS = ("folder", "file", "group")
+_DEPTH = 4  # folders of a path that are compared
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,23 @@ class Groups:
 
     def _listed(self, image: Path) -> str | None:
         folders = image.parts[:-1]
-        for depth in range(min(len(folders), 4), 0, -1):
+        for depth in range(min(len(folders), _DEPTH), 0, -1):
             group = self.rows.get(("/".join(folders[-depth:]), image.name))
             if group is not None:
                 return f"group {group}"
         return None
+
+
+def groups_by_folder(images: Iterable[Path]) -> Groups:
+    """Make one group of the images of each folder.
+
+    Args:
+        images: absolute paths.
+
+    Returns:
+        The groups, named after their folders.
+    """
+    return Groups({("/".join(image.parts[-1 - _DEPTH : -1]), image.name): str(image.parent) for image in images})
 
 
 def read_groups(path: Path) -> Groups:

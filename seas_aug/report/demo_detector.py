@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from anomalib.data import MVTecAD
@@ -16,9 +16,11 @@ from anomalib.models import Draem
 from anomalib.models.image.draem.torch_model import DiscriminativeSubNetwork, ReconstructiveSubNetwork
 from anomalib.pre_processing import PreProcessor
 from lightning import seed_everything
+from lightning.pytorch import Callback
 from torchvision.transforms import v2
 
 from seas_aug.anomalib_plugin.callback import SeasAugmentation
+from seas_aug.anomalib_plugin.sources import Origin
 from seas_aug.data.images import load_image
 
 METRICS = {
@@ -87,7 +89,7 @@ def train_and_test(
     category: Path,
     run: Path,
     generated: Path,
-    source: Literal["seas", "perlin"],
+    source: Origin,
     textures: Path,
     output: Path,
     settings: DetectorSettings,
@@ -100,7 +102,7 @@ def train_and_test(
     Args:
         category: category in MVTec layout.
         run: fine-tuned run; its few-shot images are taken out of the test set.
-        generated: pairs for ``source="seas"``.
+        generated: pairs; read for ``source="seas"`` alone.
         source: where the training anomalies come from.
         textures: pictures that fill anomalib's Perlin anomalies.
         output: folder for anomalib's own files.
@@ -112,6 +114,35 @@ def train_and_test(
     Returns:
         The metrics named in ``METRICS``, and anomaly maps ``[N, 1, size, size]`` in [0, 1] on the CPU.
     """
+    augmentation = SeasAugmentation(run=str(run), generated=str(generated), source=source, seed=seed)
+    engine, model, datamodule = train(category, [augmentation], textures, output, settings, seed, size)
+    measured = engine.test(model=model, datamodule=datamodule)[0]
+    return {name: float(measured[name]) for name in METRICS}, anomaly_maps(model, pictures, size)
+
+
+def train(
+    category: Path,
+    callbacks: Sequence[Callback],
+    textures: Path,
+    output: Path,
+    settings: DetectorSettings,
+    seed: int,
+    size: int,
+) -> tuple[Engine, NarrowDraem, MVTecAD]:
+    """Train a detector.
+
+    Args:
+        category: category in MVTec layout.
+        callbacks: the augmentation, and others.
+        textures: pictures that fill anomalib's Perlin anomalies.
+        output: folder for anomalib's own files.
+        settings: training.
+        seed: seed of weights and order.
+        size: side of the images in pixels.
+
+    Returns:
+        The engine, the trained detector and the datamodule.
+    """
     seed_everything(seed, workers=True)
     model = NarrowDraem(settings.width, settings.lr, size, str(textures))
     datamodule = MVTecAD(
@@ -122,7 +153,7 @@ def train_and_test(
         num_workers=0,
     )
     engine = Engine(
-        callbacks=[SeasAugmentation(run=str(run), generated=str(generated), source=source, seed=seed)],
+        callbacks=list(callbacks),
         default_root_dir=output,
         max_steps=settings.steps,
         limit_val_batches=0,
@@ -133,13 +164,14 @@ def train_and_test(
         devices=1,
     )
     engine.fit(model=model, datamodule=datamodule)
-    measured = engine.test(model=model, datamodule=datamodule)[0]
-    return {name: float(measured[name]) for name in METRICS}, anomaly_maps(model, pictures, size)
+    return engine, model, datamodule
 
 
 @torch.no_grad()
 def anomaly_maps(model: NarrowDraem, pictures: Sequence[Path], size: int) -> torch.Tensor:
     """Return the detector's anomaly maps ``[N, 1, size, size]`` in [0, 1] on the CPU for image files."""
+    if not pictures:
+        return torch.empty(0, 1, size, size)
     model.eval()
     images = torch.stack([load_image(path, size, "squash") for path in pictures]).float() / 255
     return model.model(images.to(model.device)).anomaly_map.float().cpu().reshape(-1, 1, size, size)

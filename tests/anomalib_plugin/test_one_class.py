@@ -38,6 +38,11 @@ def test_names_are_anomalibs() -> None:
     assert not is_one_class(Draem())
 
 
+def test_a_stream_of_defects_is_refused(category: Path, generated: Path) -> None:
+    with pytest.raises(SeasError, match="Padim learns from normal images alone; leave it out"):
+        SeasAugmentation(run=str(generated), stream=True).setup(make_trainer(category), Padim(), "fit")
+
+
 def test_normals_are_added_for_training_alone_and_taken_away(
     category: Path, with_good: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -24,7 +24,7 @@ def content(root: Path) -> dict[str, bytes]:
 def test_layout(root: Path) -> None:
     category = read_mvtec_folder(root)
     assert category.anomaly_types == ("hole", "scratch", "stain")
-    assert (len(category.normals), len(category.test_normals)) == (6, 3)
+    assert (len(category.normals), len(category.test_others)) == (6, 3)
     split = select_few_shot(category, str(root / "split.json"))
     check_category_images(split, category.normals)
     assert {name: (len(split.few_shot[name]), len(split.held_out[name])) for name in CATEGORY_TYPES} == {

@@ -47,7 +47,7 @@ def test_normals_for_validation_stay_out(root, mode):
     expected = read_mvtec_folder(root)
     category = read_anomalib_datamodule(_mvtec(root, val_split_mode=mode, seed=3))
     assert len(category.normals) == 3 and set(category.normals) < set(expected.normals)
-    assert set(category.normals) | set(category.test_normals) == {*expected.normals, *expected.test_normals}
+    assert set(category.normals) | set(category.test_others) == {*expected.normals, *expected.test_others}
     assert category.defects == expected.defects
 
 

@@ -17,7 +17,7 @@ def test_reads_the_layout(tmp_path):
     assert category.name == "tile"
     assert category.anomaly_types == ("crack", "hole")
     assert [path.name for path in category.normals] == ["000.png", "001.png", "002.png", "003.png"]
-    assert len(category.test_normals) == 2
+    assert len(category.test_others) == 2
     sample = category.defects["hole"][5]
     assert (sample.image.name, sample.mask.name, sample.anomaly_type) == ("005.png", "005_mask.png", "hole")
 

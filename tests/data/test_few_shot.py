@@ -133,14 +133,14 @@ def test_no_group_is_on_both_sides(tmp_path_factory, folders, fraction):
             n: tuple(DefectSample(p := root / "test" / n / f"{i}.png", p, n) for i in range(len(defects[n])))
             for n in sorted(defects)
         },
-        test_normals=tuple(path for path in group_of if path.parent.name == "good"),
+        test_others=tuple(path for path in group_of if path.parent.name == "good"),
     )
     folder = tmp_path_factory.mktemp("groups")
     rows = [(f"test/{path.parent.name}", path.name, group) for path, group in group_of.items()]
     split = select_few_shot(category, str(fraction), write_groups(folder, rows))
     few_shot = [sample.image for sample in split.samples]
     held_out = [sample.image for samples in split.held_out.values() for sample in samples]
-    tested = [*held_out, *(path for path in category.test_normals if path not in split.excluded)]
+    tested = [*held_out, *(path for path in category.test_others if path not in split.excluded)]
     assert not {group_of[path] for path in few_shot} & {group_of[path] for path in tested}
     assert sorted([*few_shot, *tested, *split.excluded]) == sorted(group_of)
     assert all(split.few_shot[name] for name in category.defects)
