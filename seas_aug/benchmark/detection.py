@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""anomalib's detectors in a benchmark: training on a source of anomalies, and what they say about the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from anomalib.data import MVTecAD, PredictDataset
+from anomalib.engine import Engine
+from anomalib.models.components.base import AnomalibModule
+from lightning import seed_everything
+from torch.utils.data import ConcatDataset, DataLoader
+from torchvision.transforms.v2 import Resize
+
+from seas_aug.anomalib_plugin.callback import SeasAugmentation
+from seas_aug.anomalib_plugin.sources import Origin
+from seas_aug.benchmark.grid import CategoryFolders
+from seas_aug.benchmark.predictions import Predictions
+from seas_aug.benchmark.test_set import TruePictures, load_masks
+from seas_aug.errors import SeasError
+
+
+def train_detector(
+    model: AnomalibModule,
+    folders: CategoryFolders,
+    source: Origin,
+    output: Path,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    options: dict[str, Any] | None = None,
+) -> tuple[Engine, MVTecAD]:
+    """Train a detector on a category.
+
+    Args:
+        model: anomalib's detector, made after ``seed_everything(seed)``.
+        folders: the category, its run and its pairs.
+        source: where the anomalies come from.
+        output: folder for anomalib's own files.
+        steps: optimiser updates; 0 for detectors that learn in one pass.
+        batch_size: images per update.
+        seed: seed of the order and of the defects.
+        options: further arguments of ``SeasAugmentation``.
+
+    Returns:
+        The engine, and the datamodule, whose test set is without the images that SeaS was fine-tuned on.
+
+    Raises:
+        SeasError: a folder cannot be used.
+    """
+    given = {"run": str(folders.run), "generated": str(folders.generated), "source": source, "seed": seed}
+    seed_everything(seed, workers=True)
+    datamodule = MVTecAD(
+        root=folders.root.parent,
+        category=folders.name,
+        train_batch_size=batch_size,
+        eval_batch_size=8,
+        num_workers=0,
+    )
+    length: dict[str, Any] = {"max_steps": steps} if steps else {"max_epochs": 1}
+    engine = Engine(
+        callbacks=[SeasAugmentation(**{**given, **(options or {})})],
+        default_root_dir=output,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_model_summary=False,
+        accelerator="auto",
+        devices=1,
+        **length,
+    )
+    engine.fit(model=model, datamodule=datamodule)
+    return engine, datamodule
+
+
+def predict(
+    engine: Engine, model: AnomalibModule, pictures: TruePictures, size: int, batch_size: int = 8
+) -> Predictions:
+    """Return what a trained detector says about images.
+
+    Args:
+        engine: what it was trained with.
+        model: the detector.
+        pictures: what to look at.
+        size: side of the maps and masks in pixels.
+        batch_size: images at a time.
+
+    Raises:
+        SeasError: the detector makes no anomaly maps.
+    """
+    # Each file a data set of its own, because a PredictDataset is one file or one folder; resized at once, because
+    # anomalib's collate function stretches a batch's images to the size of the first one.
+    resize = Resize((size, size), antialias=True)
+    sets = [PredictDataset(path=path, transform=resize) for path in pictures.images]
+    together: Any = ConcatDataset(sets)
+    loader = DataLoader(together, batch_size=batch_size, collate_fn=sets[0].collate_fn, num_workers=0)
+    found: Sequence[Any] = engine.predict(model=model, dataloaders=loader) or ()
+    if any(batch.anomaly_map is None for batch in found):
+        raise SeasError(f"{type(model).__name__} makes no anomaly maps, so it has no pixel metrics; leave it out.")
+    maps = torch.cat([batch.anomaly_map.float().cpu().reshape(-1, 1, *batch.anomaly_map.shape[-2:]) for batch in found])
+    if maps.shape[-2:] != (size, size):
+        maps = torch.nn.functional.interpolate(maps, size=(size, size), mode="bilinear", antialias=True)
+    scores = torch.cat([batch.pred_score.float().cpu().flatten() for batch in found]).numpy()
+    names = [Path(path) for batch in found for path in batch.image_path]
+    if names != list(pictures.images):
+        raise SeasError("anomalib returned other images than it was given, or in another order.")
+    masks = load_masks(pictures.masks, size)
+    return Predictions(maps[:, 0].numpy().astype(np.float32), masks, scores, pictures.names, pictures.groups)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The grid of a benchmark: which category is measured with which network, source of anomalies and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seas_aug.errors import SeasError
+
+
+@dataclass(frozen=True)
+class CategoryFolders:
+    """Where a category and what SeaS made of it lie.
+
+    Args:
+        root: category in MVTec layout.
+        run: run folder of ``seas-aug finetune``; its ``split.json`` tells which images are no test images.
+        generated: what ``seas-aug generate`` made with it.
+    """
+
+    root: Path
+    run: Path
+    generated: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the category: that of its folder."""
+        return self.root.name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and test.
+
+    Args:
+        task: ``detection``, ``one_class`` or ``segmentation``.
+        category: name of the category.
+        network: name of the network, with its variant, such as ``draem-compact``.
+        source: what the defects that it is trained on come from.
+        seed: seed of weights and order.
+        settings: all that decides the result besides: training, size, hashes of model and data; plain JSON values.
+    """
+
+    task: str
+    category: str
+    network: str
+    source: str
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """File name of the cell: readable, and another one for other settings."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        return f"{self.task}-{self.category}-{self.network}-{self.source}-{self.seed}-{digest}"
+
+    def __str__(self) -> str:
+        """Return the cell as one reads it in a progress line."""
+        return f"{self.category}, {self.network}, {self.source}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class TaskGrid:
+    """What is compared in one task.
+
+    Args:
+        task: see :class:`Cell`.
+        networks: settings of each network, by its name.
+        sources: names of the sources; the first is measured first.
+    """
+
+    task: str
+    networks: dict[str, dict[str, Any]]
+    sources: tuple[str, ...]
+
+
+def plan_cells(
+    grids: Sequence[TaskGrid], categories: Iterable[str], seeds: Sequence[int], common: dict[str, dict[str, Any]]
+) -> list[Cell]:
+    """Return all cells, seed after seed, so that an interrupted benchmark has whole comparisons.
+
+    Args:
+        grids: one per task.
+        categories: names.
+        seeds: seeds.
+        common: settings of each category, such as the hash of its SeaS model.
+
+    Raises:
+        SeasError: the same cell twice.
+    """
+    cells = [
+        Cell(grid.task, category, network, source, seed, {**settings, **common.get(category, {})})
+        for seed, grid, category in itertools.product(seeds, grids, categories)
+        for network, settings in grid.networks.items()
+        for source in grid.sources
+    ]
+    names = [cell.key for cell in cells]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        message = f"{len(twice)} cell(s) are planned twice, such as {min(twice)}; give each category and seed once."
+        raise SeasError(message)
+    return cells

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures one cell of the grid: trains its network, tests it, and keeps the figures and the scores."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seas_aug.atomic import atomic_write
+from seas_aug.benchmark.grid import CategoryFolders, Cell
+from seas_aug.benchmark.predictions import Predictions, evaluate, first_bin
+from seas_aug.benchmark.scores import ScoreHistograms
+from seas_aug.benchmark.store import CellStore
+from seas_aug.benchmark.test_set import read_test_set
+from seas_aug.errors import SeasError
+
+_FACTOR = 4  # bins of the metrics to one bin that is kept; a quarter of a thousand is enough for an interval
+
+
+@dataclass(frozen=True)
+class CellScores:
+    """What is kept of a cell to compare it with others image by image.
+
+    Args:
+        histograms: pixel scores of the test images.
+        threshold_bin: first bin that counts as defect.
+        image_scores: score of each image, ``[N]``.
+        labels: which images show a defect, bool ``[N]``.
+        names: path of each image, ``[N]``.
+        groups: group of each image, ``[N]``.
+    """
+
+    histograms: ScoreHistograms
+    threshold_bin: int
+    image_scores: NDArray[Any]
+    labels: NDArray[np.bool_]
+    names: NDArray[Any]
+    groups: NDArray[Any]
+
+    def save(self, path: Path) -> None:
+        """Write to an ``.npz`` file, which is loaded without pickle."""
+        found = self.histograms
+        with atomic_write(path) as file:
+            np.savez_compressed(
+                file,
+                edges=found.edges,
+                positives=found.positives.astype(np.int32),
+                negatives=found.negatives.astype(np.int32),
+                threshold_bin=self.threshold_bin,
+                image_scores=self.image_scores,
+                labels=self.labels,
+                names=self.names,
+                groups=self.groups,
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> CellScores:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            SeasError: the file is missing or damaged.
+        """
+        try:
+            with np.load(path) as content:
+                counts = (content[kind].astype(np.int64) for kind in ("positives", "negatives"))
+                rest = (content[name] for name in ("image_scores", "labels", "names", "groups"))
+                return cls(ScoreHistograms(content["edges"], *counts), int(content["threshold_bin"]), *rest)
+        except (OSError, ValueError, KeyError) as error:
+            message = f"{path}: cannot be read ({error}); delete the cell's .json, and it is measured again."
+            raise SeasError(message) from error
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Measures cells; a value that can be sent to another process.
+
+    Args:
+        folders: of each category, by its name.
+        store: where scores are kept.
+    """
+
+    folders: dict[str, CategoryFolders]
+    store: CellStore
+
+    def __call__(self, cell: Cell) -> dict[str, Any]:
+        """Train and test; keep the scores, return the figures.
+
+        Args:
+            cell: its ``settings`` are those of the network.
+
+        Returns:
+            ``metrics``, see :func:`~seas_aug.benchmark.predictions.evaluate`, and ``test_images``.
+
+        Raises:
+            SeasError: an unknown task, network or source, or a folder that cannot be used.
+        """
+        folders = self.folders[cell.category]
+        test, validation = segment(cell, folders) if cell.task == "segmentation" else detect(cell, folders)
+        metrics, histograms = evaluate(test, validation)
+        kept = histograms.coarser(_FACTOR)
+        CellScores(
+            kept,
+            first_bin(kept, metrics["threshold"]),
+            test.scores.astype(np.float32),
+            test.labels,
+            np.array(test.names),
+            np.array(test.groups),
+        ).save(self.store.path(cell, ".npz"))
+        return {"metrics": metrics, "test_images": len(test.names)}
+
+
+def segment(cell: Cell, folders: CategoryFolders) -> tuple[Predictions, Predictions]:
+    """Train a segmentation network; return what it says about test and validation images."""
+    from seas_aug.benchmark.segmentation import SegmentationSettings, predict, train_network
+
+    names = SegmentationSettings.__dataclass_fields__
+    settings = SegmentationSettings(**{name: value for name, value in cell.settings.items() if name in names})
+    module = train_network(folders, cell.source, settings, cell.seed)
+    test, validation = (predict(module, pictures) for pictures in read_test_set(folders))
+    return test, validation
+
+
+def detect(cell: Cell, folders: CategoryFolders) -> tuple[Predictions, Predictions]:
+    """Train one of anomalib's detectors; return what it says about test and validation images."""
+    from lightning import seed_everything
+
+    from seas_aug.anomalib_plugin.textures import make_textures
+    from seas_aug.benchmark.detection import predict, train_detector
+    from seas_aug.benchmark.detectors import get_variant
+
+    variant = get_variant(cell.network)
+    size, steps, batch_size = (int(cell.settings[name]) for name in ("size", "steps", "batch_size"))
+    with tempfile.TemporaryDirectory() as folder:
+        textures = make_textures(Path(folder) / "textures", size=size, seed=0)
+        seed_everything(cell.seed)
+        model = variant.make(size, str(textures))
+        source: Any = cell.source
+        output = Path(folder) / "anomalib"
+        engine, _ = train_detector(model, folders, source, output, steps, batch_size, cell.seed)
+        test, validation = (predict(engine, model, pictures, size) for pictures in read_test_set(folders))
+    return test, validation
+
+
+def detector_settings(name: str, **changed: Any) -> dict[str, Any]:
+    """Return the settings of a detector's variant for a cell.
+
+    Args:
+        name: see :data:`~seas_aug.benchmark.detectors.VARIANTS`.
+        changed: other values than the variant's, such as ``steps``.
+
+    Raises:
+        SeasError: an unknown detector.
+    """
+    from seas_aug.benchmark.detectors import get_variant
+
+    variant = get_variant(name)
+    return {"size": variant.size, "steps": variant.steps, "batch_size": variant.batch_size, **changed}
+
+
+def segmentation_settings(**options: Any) -> dict[str, Any]:
+    """Return all settings of a segmentation network for a cell, see ``SegmentationSettings``."""
+    from seas_aug.benchmark.segmentation import SegmentationSettings
+
+    return asdict(SegmentationSettings(**options))

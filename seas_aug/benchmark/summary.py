@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The headline of a benchmark: means by category and source, and the gains with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seas_aug.benchmark.bootstrap import Interval, paired_gain
+from seas_aug.benchmark.grid import Cell
+from seas_aug.benchmark.measure import CellScores
+from seas_aug.benchmark.scores import average_precision, iou_at
+from seas_aug.benchmark.store import CellStore
+
+Figure = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+
+
+def pixel_ap_of(scores: CellScores) -> Figure:
+    """Return pixel AP as a function of image weights ``[draws, N]``."""
+    positives, negatives = scores.histograms.positives, scores.histograms.negatives
+    return lambda weights: average_precision(weights @ positives, weights @ negatives)
+
+
+def pixel_iou_of(scores: CellScores) -> Figure:
+    """Return the IoU at the chosen threshold as a function of image weights ``[draws, N]``."""
+    positives, negatives = scores.histograms.positives, scores.histograms.negatives
+    return lambda weights: iou_at(weights @ positives, weights @ negatives, scores.threshold_bin)
+
+
+def image_ap_of(scores: CellScores) -> Figure:
+    """Return image AP as a function of image weights ``[draws, N]``."""
+    order = np.argsort(scores.image_scores, kind="stable")
+    _, place = np.unique(scores.image_scores[order], return_inverse=True)
+    bins = np.zeros((len(order), int(place.max()) + 1), np.int64)
+    bins[order, place] = 1
+    positives, negatives = bins * scores.labels[:, None], bins * ~scores.labels[:, None]
+    return lambda weights: average_precision(weights @ positives, weights @ negatives)
+
+
+FIGURES: dict[str, Callable[[CellScores], Figure]] = {
+    "pixel_ap": pixel_ap_of,
+    "pixel_iou": pixel_iou_of,
+    "image_ap": image_ap_of,
+}
+
+
+def table(cells: Iterable[Cell], store: CellStore) -> list[dict[str, Any]]:
+    """Return a row per task, category, network and source: means over seeds, with their standard deviation.
+
+    Args:
+        cells: the grid; cells that are not done are left out.
+        store: the results.
+
+    Returns:
+        Rows with ``task``, ``category``, ``network``, ``source``, ``seeds``, and for each metric ``{mean, std}``.
+    """
+    groups: dict[tuple[str, str, str, str], list[dict[str, float]]] = {}
+    for cell in cells:
+        row = store.read(cell)
+        if row is not None and row["status"] == "done":
+            groups.setdefault((cell.task, cell.category, cell.network, cell.source), []).append(row["metrics"])
+    rows = []
+    for key, found in groups.items():
+        figures = {name: _spread([metrics[name] for metrics in found]) for name in found[0]}
+        rows.append({**dict(zip(("task", "category", "network", "source"), key, strict=True)), "seeds": len(found)})
+        rows[-1].update(figures)
+    return rows
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else 0.0}
+
+
+def gain(
+    cells: Sequence[Cell], store: CellStore, task: str, figure: str, source: str, baseline: str, draws: int = 2000
+) -> Interval | None:
+    """Return how much a source gains over another one, mean over networks and categories.
+
+    Args:
+        cells: the grid.
+        store: the results.
+        task: see :class:`~seas_aug.benchmark.grid.Cell`.
+        figure: a key of :data:`FIGURES`.
+        source: such as ``seas``.
+        baseline: such as ``perlin``.
+        draws: samples of the bootstrap.
+
+    Returns:
+        The gain, or None where a category or network was not measured with both. Categories that have only one of
+        both are left out.
+    """
+    own, other = (_figures(cells, store, task, figure, name) for name in (source, baseline))
+    both = sorted(own.keys() & other.keys())
+    if not both:
+        return None
+    return paired_gain({key: own[key] for key in both}, {key: other[key][0] for key in both}, draws=draws)
+
+
+def _figures(
+    cells: Sequence[Cell], store: CellStore, task: str, figure: str, source: str
+) -> dict[str, tuple[list[Figure], list[Any]]]:
+    found: dict[str, tuple[list[Figure], list[Any]]] = {}
+    for cell in cells:
+        if (cell.task, cell.source) == (task, source) and store.is_done(cell):
+            scores = CellScores.load(store.path(cell, ".npz"))
+            functions, _ = found.setdefault(f"{cell.category} {cell.network}", ([], scores.groups.tolist()))
+            functions.append(FIGURES[figure](scores))
+    return found
+
+
+def summarise(cells: Sequence[Cell], store: CellStore, draws: int = 2000) -> dict[str, Any]:
+    """Return the headline.
+
+    Args:
+        cells: the grid.
+        store: the results.
+        draws: samples of the bootstrap.
+
+    Returns:
+        ``pixel_ap`` (detection) and ``iou`` (segmentation) in points by category and source, means over networks and
+        seeds; ``draem_gain_vs_perlin``, ``draem_gain_vs_cutpaste`` (pixel AP), ``segmentation_gain_vs_few_shot``,
+        ``segmentation_gain_vs_cutpaste`` (IoU) and ``one_class_gain`` (image AP), each ``{mean, low, high}`` in points
+        or None where it was not measured; and ``cells``, how many of how many are done.
+    """
+    rows = table(cells, store)
+    draem = [cell for cell in cells if cell.network.startswith("draem")]
+
+    def points(task: str, metric: str) -> dict[str, dict[str, float]]:
+        result: dict[str, dict[str, list[float]]] = {}
+        for row in rows:
+            if row["task"] == task:
+                result.setdefault(row["category"], {}).setdefault(row["source"], []).append(row[metric]["mean"])
+        return {
+            category: {source: round(100 * mean(values), 2) for source, values in sources.items()}
+            for category, sources in result.items()
+        }
+
+    def gained(chosen: Sequence[Cell], task: str, figure: str, baseline: str) -> dict[str, float] | None:
+        found = gain(chosen, store, task, figure, "seas", baseline, draws)
+        return None if found is None else found.as_points()
+
+    return {
+        "pixel_ap": points("detection", "pixel_ap"),
+        "iou": points("segmentation", "pixel_iou"),
+        "draem_gain_vs_perlin": gained(draem, "detection", "pixel_ap", "perlin"),
+        "draem_gain_vs_cutpaste": gained(draem, "detection", "pixel_ap", "cutpaste"),
+        "segmentation_gain_vs_few_shot": gained(cells, "segmentation", "pixel_iou", "few_shot"),
+        "segmentation_gain_vs_cutpaste": gained(cells, "segmentation", "pixel_iou", "cutpaste"),
+        "one_class_gain": gained(cells, "one_class", "image_ap", "none"),
+        "cells": {"done": sum(store.is_done(cell) for cell in cells), "planned": len(cells)},
+    }

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A grid of seconds from the cells to the headline."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seas_aug.benchmark.grid import CategoryFolders, TaskGrid, plan_cells
+from seas_aug.benchmark.measure import CellScores, Measurement, detector_settings, segmentation_settings
+from seas_aug.benchmark.runner import run_cells
+from seas_aug.benchmark.scores import average_precision, make_histograms
+from seas_aug.benchmark.store import CellStore
+from seas_aug.benchmark.summary import image_ap_of, pixel_ap_of, pixel_iou_of, summarise, table
+from seas_aug.errors import SeasError
+
+NETWORK = {"architecture": "Unet", "encoder": "resnet18", "options": {"decoder_channels": [32, 16, 16, 8, 8]}}
+GRIDS = (
+    TaskGrid("detection", {"draem-compact": detector_settings("draem-compact", size=64, steps=1)}, ("perlin", "seas")),
+    TaskGrid("segmentation", {"unet": segmentation_settings(**NETWORK, size=64, steps=1)}, ("few_shot", "seas")),
+)
+
+
+def test_from_cells_to_the_headline(folders: CategoryFolders, tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    cells = plan_cells(GRIDS, [folders.name], [0], {})
+    assert run_cells(cells, Measurement({folders.name: folders}, store), store) == 0
+    rows = table(cells, store)
+    assert [(row["task"], row["source"], row["seeds"]) for row in rows] == [
+        ("detection", "perlin", 1),
+        ("detection", "seas", 1),
+        ("segmentation", "few_shot", 1),
+        ("segmentation", "seas", 1),
+    ]
+    found = summarise(cells, store, draws=50)
+    assert found["cells"] == {"done": 4, "planned": 4}
+    assert found["pixel_ap"]["part"]["seas"] == pytest.approx(100 * rows[1]["pixel_ap"]["mean"], abs=0.01)
+    gained = found["draem_gain_vs_perlin"]
+    difference = 100 * (rows[1]["pixel_ap"]["mean"] - rows[0]["pixel_ap"]["mean"])
+    assert gained["mean"] == pytest.approx(difference, abs=0.5)  # a quarter of the bins
+    assert gained["low"] <= gained["mean"] <= gained["high"]
+    assert found["segmentation_gain_vs_few_shot"]["low"] <= found["segmentation_gain_vs_few_shot"]["high"]
+    assert found["draem_gain_vs_cutpaste"] is found["one_class_gain"] is None
+    row = store.read(cells[0])
+    assert row is not None and row["test_images"] == 9
+
+
+def test_figures_of_weighted_images_are_those_of_repeated_ones() -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.random((5, 8, 8)) < 0.3
+    masks[0] = False
+    maps = (rng.random(masks.shape) + 0.3 * masks).astype(np.float32)
+    histograms = make_histograms(maps, masks, bins=400)
+    names = np.array(list("abcde"))
+    scores = CellScores(histograms, 100, maps.max((1, 2)), masks.any((1, 2)), names, names)
+    weights = np.array([[1, 0, 2, 1, 1]])
+    repeated = np.repeat(np.arange(5), weights[0])
+    positives, negatives = (kind[repeated].sum(0) for kind in (histograms.positives, histograms.negatives))
+    assert pixel_ap_of(scores)(weights)[0] == pytest.approx(average_precision(positives, negatives))
+    found = maps[repeated] >= histograms.edges[100]
+    truth = masks[repeated]
+    assert pixel_iou_of(scores)(weights)[0] == pytest.approx((found & truth).sum() / (found | truth).sum())
+    images = make_histograms(
+        maps.max((1, 2))[repeated][:, None, None], masks.any((1, 2))[repeated][:, None, None], bins=100
+    )
+    expected = average_precision(images.positives.sum(0), images.negatives.sum(0))
+    assert image_ap_of(scores)(weights)[0] == pytest.approx(float(expected))
+
+
+def test_scores_are_kept(tmp_path: Path) -> None:
+    masks = np.zeros((2, 4, 4), bool)
+    masks[1, 0] = True
+    histograms = make_histograms(masks.astype(float), masks)
+    names = np.array(["test/good/0.png", "test/hole/0.png"])
+    kept = CellScores(histograms, 1, np.array([0.0, 1.0]), masks.any((1, 2)), names, names)
+    kept.save(tmp_path / "a.npz")
+    again = CellScores.load(tmp_path / "a.npz")
+    assert (again.histograms.positives == histograms.positives).all() and again.threshold_bin == 1
+    assert again.names.tolist() == names.tolist()
+    (tmp_path / "a.npz").write_bytes(b"PK")
+    with pytest.raises(SeasError, match="measured again"):
+        CellScores.load(tmp_path / "a.npz")
