@@ -13,6 +13,7 @@ from seas_aug.errors import SeasError
 OWN_COMMANDS = {
     "finetune": "Fine-tune SeaS on one category: normal images and a few defect images with masks.",
     "generate": "Write defect images with masks, and normal images, from a fine-tuned model.",
+    "benchmark": "Measure what SeaS gains over Perlin, cut-paste and the real defects alone; or anomalib's benchmark.",
     "demo": "Run everything on a rendered category and leave a page that shows it.",
 }
 ANOMALIB_COMMANDS = {
@@ -22,7 +23,6 @@ ANOMALIB_COMMANDS = {
     "test": "Test an anomalib detector.",
     "predict": "Run an anomalib detector on images.",
     "export": "Export an anomalib detector.",
-    "benchmark": "Run anomalib's benchmark.",
     "install": "Install anomalib's optional packages.",
 }
 INTERRUPTED = 130

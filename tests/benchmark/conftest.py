@@ -5,6 +5,7 @@ import pytest
 
 from seas_aug.benchmark.grid import CategoryFolders
 from tests.anomalib_plugin import rendered
+from tests.generate.fake import make_run
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +14,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> CategoryFolders:
     folder = tmp_path_factory.mktemp("benchmark")
     root = rendered.make_category(folder / "part")
     generated = rendered.make_generated(folder / "pairs", root)
-    (folder / "run").mkdir()
+    make_run(folder / "run")
     shutil.copy(generated / "split.json", folder / "run")
     return CategoryFolders(root, folder / "run", generated)

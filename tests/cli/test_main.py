@@ -91,10 +91,12 @@ def test_other_errors_stay_visible(error: BaseException, monkeypatch: pytest.Mon
 
 def test_unknown_command(capsys: pytest.CaptureFixture) -> None:
     assert main(["nonsense"]) == 2
-    assert "'nonsense' is no command; give one of finetune, generate, demo, train" in capsys.readouterr().err
+    assert "'nonsense' is no command; give one of finetune, generate, benchmark, demo, train" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["finetune", "--help"], ["generate", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["finetune", "--help"], ["generate", "--help"], ["benchmark", "--help"]]
+)
 def test_help_is_quick_and_light(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom seas_aug.cli.main import main\n"

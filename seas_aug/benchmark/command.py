@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole benchmark: prepare every category, run every cell, write the headline."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from seas_aug.atomic import atomic_write_text
+from seas_aug.benchmark.config import BenchmarkConfig
+from seas_aug.benchmark.grid import Cell, plan_cells
+from seas_aug.benchmark.measure import Measurement
+from seas_aug.benchmark.prepare import prepare, settings_of
+from seas_aug.benchmark.runner import run_cells
+from seas_aug.benchmark.store import CellStore
+from seas_aug.benchmark.summary import summarise, table
+from seas_aug.config import as_plain
+from seas_aug.data.category import read_mvtec_folder
+
+_SHOWN = {
+    "detection": ("pixel_ap", "pixel_iou", "image_ap"),
+    "one_class": ("image_ap", "pixel_ap"),
+    "segmentation": ("pixel_iou", "pixel_ap", "iou_best_per_image"),
+}
+
+
+def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
+    """Measure what is missing and write ``summary.json`` and ``config.json`` beside the cells.
+
+    Args:
+        config: all settings.
+
+    Returns:
+        The headline, see :func:`~seas_aug.benchmark.summary.summarise`, with ``failed``, the number of cells that
+        failed in this call; of a dry run the plan, see :func:`plan`.
+
+    Raises:
+        SeasError: a category, network or source that cannot be used.
+    """
+    if config.dry_run:
+        return plan(config)
+    for entry in config.categories:
+        read_mvtec_folder(entry.root)  # all mistakes before anything that takes hours
+    grids = config.grids()
+    folders = {entry.root.name: prepare(entry, config) for entry in config.categories}
+    common = {name: settings_of(where) for name, where in folders.items()}
+    cells = plan_cells(grids, list(folders), config.seeds, common)
+    store = CellStore(config.output / "cells")
+    atomic_write_text(config.output / "config.json", json.dumps(as_plain(config), indent=1, sort_keys=True) + "\n")
+    failed = run_cells(cells, Measurement(folders, store), store, config.devices)
+    found = summarise(cells, store, config.draws)
+    atomic_write_text(config.output / "summary.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
+    print(format_table(table(cells, store)))
+    return {**found, "failed": failed}
+
+
+def plan(config: BenchmarkConfig) -> dict[str, Any]:
+    """Return what would be done, without doing it.
+
+    Args:
+        config: all settings.
+
+    Returns:
+        ``categories`` (types, images), ``cells`` (number by task and network) and ``updates`` (optimiser updates).
+
+    Raises:
+        SeasError: a category, network or source that cannot be used.
+    """
+    grids = config.grids()
+    cells = plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
+    categories = {}
+    for entry in config.categories:
+        category = read_mvtec_folder(entry.root)
+        categories[category.name] = {
+            "anomaly_types": len(category.anomaly_types),
+            "defects": sum(len(samples) for samples in category.defects.values()),
+            "normals": len(category.normals),
+            "fine_tune": entry.run is None,
+            "pairs": config.pairs * len(category.anomaly_types) if entry.generated is None else 0,
+        }
+    counted: dict[str, int] = {}
+    for cell in cells:
+        counted[f"{cell.task} {cell.network}"] = counted.get(f"{cell.task} {cell.network}", 0) + 1
+    return {"categories": categories, "cells": counted, "updates": sum(updates_of(cell) for cell in cells)}
+
+
+def updates_of(cell: Cell) -> int:
+    """Return the optimiser updates of a cell; 0 for a detector that learns in one pass."""
+    return int(cell.settings.get("steps", 0))
+
+
+def format_table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows of :func:`~seas_aug.benchmark.summary.table` as text, in points."""
+    lines = []
+    for task, metrics in _SHOWN.items():
+        chosen = [row for row in rows if row["task"] == task]
+        if not chosen:
+            continue
+        heads = [task, "network", "source", "seeds", *metrics]
+        lines.append(f"{heads[0]:<16}{heads[1]:<20}{heads[2]:<10}{heads[3]:>6}" + "".join(f"{n:>20}" for n in metrics))
+        for row in chosen:
+            figures = "".join(f"{100 * row[name]['mean']:>13.2f} ± {100 * row[name]['std']:<4.2f}" for name in metrics)
+            lines.append(f"{row['category']:<16}{row['network']:<20}{row['source']:<10}{row['seeds']:>6}{figures}")
+        lines.append("")
+    return "\n".join(lines).rstrip()

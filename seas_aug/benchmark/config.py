@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a benchmark. Every default says why it is what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seas_aug.benchmark.grid import TaskGrid
+from seas_aug.errors import SeasError
+
+# The smallest variants that learn on two CPU cores; a GPU machine names the full ones.
+COMPACT_NETWORKS: dict[str, dict[str, Any]] = {
+    "upernet-compact": {"architecture": "UPerNet", "encoder": "resnet18", "options": {"decoder_channels": 64}},
+    "unet-compact": {
+        "architecture": "Unet",
+        "encoder": "resnet18",
+        "options": {"decoder_channels": [128, 64, 32, 16, 16]},
+    },
+    "fpn-compact": {
+        "architecture": "FPN",
+        "encoder": "resnet18",
+        "options": {"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 64},
+    },
+}
+
+
+@dataclass(frozen=True)
+class CategoryEntry:
+    """A category to measure.
+
+    Args:
+        root: category in MVTec layout (``train/good``, ``test/<type>``, ``ground_truth/<type>``).
+        few_shot: leading fraction of each type that SeaS may learn from, or a ``split.json``; all sources of defects
+            have these images and no others (paper: a third).
+        groups: CSV with ``folder,file,group``; None takes ``groups.csv`` in ``root`` if it is there.
+        run: run folder of ``seas-aug finetune``; None fine-tunes now, into the benchmark's output.
+        generated: what ``seas-aug generate`` made with it; None generates now.
+    """
+
+    root: Path
+    few_shot: str = "0.3333"
+    groups: Path | None = None
+    run: Path | None = None
+    generated: Path | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured.
+
+    Args:
+        categories: one or more.
+        output: folder of results, and of what is fine-tuned and generated on the way; an interrupted benchmark is gone
+            on with.
+        seeds: of weights and order. Three show how far seeds lie apart.
+        detectors: synthesis-based detectors, by the names of ``seas_aug.benchmark.detectors.VARIANTS``.
+        one_class: detectors that learn from normal images alone, by those names.
+        segmentation: segmentation networks by a name of your own, with the arguments of ``SegmentationSettings``.
+        detection_sources: sources of anomalies for the detectors.
+        segmentation_sources: sources of defects for the segmentation networks; ``few_shot`` is the real ones alone.
+        pairs: generated pairs of each type (paper: 1000); 100 show most of what the embedded base can vary.
+        normals: generated normal images for one-class detectors (paper: not stated).
+        detector_steps: updates of each detector; None takes the variant's.
+        segmentation_steps: updates of each segmentation network; None takes those of ``SegmentationSettings``.
+        draws: samples of the bootstrap.
+        devices: numbers of the CUDA devices, each of which takes a cell at a time; none for the CPU or a single GPU.
+        dry_run: only print what would be done.
+    """
+
+    categories: list[CategoryEntry]
+    output: Path
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    detectors: list[str] = field(default_factory=lambda: ["draem-compact"])
+    one_class: list[str] = field(default_factory=lambda: ["patchcore-compact"])
+    segmentation: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(COMPACT_NETWORKS))
+    detection_sources: list[str] = field(default_factory=lambda: ["none", "perlin", "cutpaste", "seas"])
+    segmentation_sources: list[str] = field(default_factory=lambda: ["few_shot", "cutpaste", "seas"])
+    pairs: int = 100
+    normals: int = 60
+    detector_steps: int | None = None
+    segmentation_steps: int | None = None
+    draws: int = 2000
+    devices: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        names = [entry.root.name for entry in self.categories]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not names or twice:
+            seen = f"{', '.join(twice)} twice" if twice else "no category"
+            raise SeasError(f"categories has {seen}; give one or more, each folder's name once.")
+        for name in ("pairs", "normals", "draws"):
+            if getattr(self, name) < 1:
+                raise SeasError(f"{name} is {getattr(self, name)}; give at least 1.")
+
+    def grids(self) -> list[TaskGrid]:
+        """Return what is compared in each task.
+
+        Raises:
+            SeasError: an unknown detector, or a wrong setting of a segmentation network.
+        """
+        from seas_aug.benchmark.measure import detector_settings, segmentation_settings
+
+        steps = {} if self.detector_steps is None else {"steps": self.detector_steps}
+        own = {} if self.segmentation_steps is None else {"steps": self.segmentation_steps}
+        networks = {}
+        for name, options in self.segmentation.items():
+            try:
+                networks[name] = segmentation_settings(**{**options, **own})
+            except TypeError as error:
+                message = f"segmentation.{name} is {options}; give the arguments of SegmentationSettings ({error})."
+                raise SeasError(message) from error
+        return [
+            TaskGrid(
+                "detection",
+                {name: detector_settings(name, **steps) for name in self.detectors},
+                tuple(self.detection_sources),
+            ),
+            TaskGrid("one_class", {name: detector_settings(name) for name in self.one_class}, ("none", "seas")),
+            TaskGrid("segmentation", networks, tuple(self.segmentation_sources)),
+        ]

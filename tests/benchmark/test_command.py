@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from seas_aug.benchmark.command import format_table, plan, run_benchmark
+from seas_aug.benchmark.config import COMPACT_NETWORKS, BenchmarkConfig, CategoryEntry
+from seas_aug.benchmark.grid import CategoryFolders
+from seas_aug.benchmark.prepare import prepare
+from seas_aug.cli.benchmark import is_anomalibs
+from seas_aug.cli.main import main
+from seas_aug.errors import SeasError
+
+TINY = {"unet": {"architecture": "Unet", "encoder": "resnet18", "options": {"decoder_channels": [32, 16, 16, 8, 8]}}}
+
+
+def _config(folders: CategoryFolders, output: Path, **options: Any) -> BenchmarkConfig:
+    entry = CategoryEntry(folders.root, "0.25", run=folders.run, generated=folders.generated)
+    return BenchmarkConfig([entry], output, **{"seeds": [0], **options})
+
+
+def test_a_small_benchmark(folders: CategoryFolders, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options = {"one_class": [], "detection_sources": ["perlin", "seas"], "segmentation_sources": ["few_shot", "seas"]}
+    config = _config(folders, tmp_path, **options, segmentation=TINY, detector_steps=1, segmentation_steps=1, draws=20)
+    found = run_benchmark(config)
+    assert found["failed"] == 0 and found["cells"] == {"done": 4, "planned": 4}
+    assert set(found["pixel_ap"]["part"]) == {"perlin", "seas"}
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary == {name: value for name, value in found.items() if name != "failed"}
+    assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [0]
+    printed = capsys.readouterr().out
+    assert "draem-compact" in printed and "pixel_iou" in printed
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+    assert run_benchmark(config) == found  # nothing is measured twice
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == times
+
+
+def test_plan_does_nothing(folders: CategoryFolders, tmp_path: Path) -> None:
+    entry = CategoryEntry(folders.root)
+    config = BenchmarkConfig([entry], tmp_path / "new", seeds=[0, 1], pairs=50, dry_run=True, detector_steps=10)
+    found = run_benchmark(config)
+    assert found == plan(config)
+    assert found["categories"]["part"] == {
+        "anomaly_types": 2,
+        "defects": 8,
+        "normals": 6,
+        "fine_tune": True,
+        "pairs": 100,
+    }
+    assert found["cells"] == {
+        "detection draem-compact": 8,
+        "one_class patchcore-compact": 4,
+        **{f"segmentation {name}": 6 for name in COMPACT_NETWORKS},
+    }
+    assert found["updates"] == 8 * 10 + 18 * 800
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_missing_is_made(folders: CategoryFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    for name in ("finetune", "generate"):
+        module = ModuleType(f"seas_aug.{name}.run")
+        setattr(module, name, lambda *given, _name=name, **options: calls.append((_name, given, options)))
+        monkeypatch.setitem(sys.modules, f"seas_aug.{name}.run", module)
+    entry = CategoryEntry(folders.root, "0.5")
+    config = BenchmarkConfig([entry], tmp_path, pairs=7, normals=5)
+    found = prepare(entry, config)
+    assert found.run == tmp_path / "seas" / "part" / "run"
+    (_, (settings,), _), (_, first, _), (_, second, options) = calls
+    assert (settings.output, settings.data.root, settings.data.few_shot) == (found.run, folders.root, "0.5")
+    assert first == (found.run, found.generated, 7)
+    assert second == (found.run, found.generated, 5) and options == {"anomaly_types": [], "normal": True}
+    calls.clear()
+    given = CategoryEntry(folders.root, run=folders.run, generated=folders.generated)
+    assert prepare(given, config) == folders and not calls
+
+
+def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:
+    for config, words in (
+        ({"detectors": ["nonsense"]}, "no detector of the benchmark"),
+        ({"segmentation": {"mine": {"nonsense": 1}}}, "segmentation.mine"),
+        ({"seeds": [0, 0]}, "planned twice"),
+    ):
+        with pytest.raises(SeasError, match=words):
+            run_benchmark(_config(folders, tmp_path, **config))
+    with pytest.raises(SeasError, match="part twice"):
+        BenchmarkConfig([CategoryEntry(folders.root)] * 2, tmp_path)
+    with pytest.raises(SeasError, match="no category"):
+        BenchmarkConfig([], tmp_path)
+    with pytest.raises(SeasError, match="pairs is 0"):
+        _config(folders, tmp_path, pairs=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_line(folders: CategoryFolders, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    config = tmp_path / "grid.yaml"
+    config.write_text(f"categories:\n  - {{root: {folders.root}}}\noutput: {tmp_path / 'out'}\nseeds: [3]\n")
+    assert main(["benchmark", "--config", str(config), "--dry_run=true"]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"]["detection draem-compact"] == 4
+    config.write_text(f"categories:\n  - {{root: {tmp_path / 'nowhere'}}}\noutput: {tmp_path / 'out'}\n")
+    assert main(["benchmark", "--config", str(config)]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_anomalibs_own_benchmark_is_handed_on(tmp_path: Path) -> None:
+    config = tmp_path / "theirs.yaml"
+    config.write_text("accelerator: [cpu]\nbenchmark: {seed: 42}\n")
+    assert is_anomalibs(["--config", str(config)]) and is_anomalibs([f"--config={config}"])
+    config.write_text("categories: []\n")
+    assert not is_anomalibs(["--config", str(config)])
+    assert not is_anomalibs(["--config", str(tmp_path / "none.yaml")])
+
+
+def test_table_of_nothing() -> None:
+    assert format_table([]) == ""
