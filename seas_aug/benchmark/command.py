@@ -25,7 +25,7 @@ _SHOWN = {
 
 
 def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
-    """Measure what is missing and write ``summary.json`` and ``config.json`` beside the cells.
+    """Measure what is missing and write ``summary.json``, ``config.json`` and the report beside the cells.
 
     Args:
         config: all settings.
@@ -41,6 +41,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         return plan(config)
     for entry in config.categories:
         read_mvtec_folder(entry.root)  # all mistakes before anything that takes hours
+    from seas_aug.report.benchmark_page import write_report
+
     grids = config.grids()
     folders = {entry.root.name: prepare(entry, config) for entry in config.categories}
     common = {name: settings_of(where) for name, where in folders.items()}
@@ -50,6 +52,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     failed = run_cells(cells, Measurement(folders, store), store, config.devices)
     found = summarise(cells, store, config.draws)
     atomic_write_text(config.output / "summary.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_report(config.output, cells, store, folders, found, as_plain(config))
     print(format_table(table(cells, store)))
     return {**found, "failed": failed}
 

@@ -111,7 +111,16 @@ class Measurement:
             np.array(test.names),
             np.array(test.groups),
         ).save(self.store.path(cell, ".npz"))
+        save_maps(self.store.path(cell, ".maps.npz"), test.maps)
         return {"metrics": metrics, "test_images": len(test.names)}
+
+
+def save_maps(path: Path, maps: NDArray[np.float32]) -> None:
+    """Write anomaly maps ``[N, H, W]`` to look at: 8 bit, from their lowest value (0) to their highest (255)."""
+    lowest, highest = float(maps.min()), float(maps.max())
+    scaled = (maps - lowest) / max(highest - lowest, 1e-12) * 255
+    with atomic_write(path) as file:
+        np.savez_compressed(file, maps=scaled.round().astype(np.uint8))
 
 
 def segment(cell: Cell, folders: CategoryFolders) -> tuple[Predictions, Predictions]:

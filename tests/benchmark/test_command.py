@@ -32,6 +32,10 @@ def test_a_small_benchmark(folders: CategoryFolders, tmp_path: Path, capsys: pyt
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary == {name: value for name, value in found.items() if name != "failed"}
     assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [0]
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4 and "draem gain vs perlin" in page
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert len(lines) == 2 + 4 and len({line.count("|") for line in lines}) == 1
     printed = capsys.readouterr().out
     assert "draem-compact" in printed and "pixel_iou" in printed
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}

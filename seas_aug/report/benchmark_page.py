@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's report: gains, tables, precision-recall curves and pictures, as one page and as Markdown."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seas_aug.atomic import atomic_write_text
+from seas_aug.benchmark.grid import CategoryFolders, Cell
+from seas_aug.benchmark.measure import CellScores
+from seas_aug.benchmark.scores import best_iou_per_image
+from seas_aug.benchmark.store import CellStore
+from seas_aug.benchmark.summary import table
+from seas_aug.benchmark.test_set import TruePictures, read_test_set
+from seas_aug.report.contact_sheet import Picture
+from seas_aug.report.environment import describe_environment
+from seas_aug.report.pictures import flat_picture, heat_picture, picture_of
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_TILE = 96
+_BASELINES = {"detection": "perlin", "one_class": "none", "segmentation": "few_shot"}
+HEADLINE = {"detection": "pixel_ap", "one_class": "image_ap", "segmentation": "pixel_iou"}
+TITLES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1_max": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1_max": "pixel F1-max",
+    "pixel_aupro": "pixel AUPRO",
+    "pixel_iou": "pixel IoU",
+    "iou_best_per_image": "best IoU per image",
+}
+
+
+def write_report(
+    output: Path,
+    cells: Sequence[Cell],
+    store: CellStore,
+    folders: Mapping[str, CategoryFolders],
+    summary: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write ``index.html`` and ``table.md`` into a folder.
+
+    Args:
+        output: the benchmark's folder.
+        cells: the grid; cells that are not done are left out.
+        store: the results.
+        folders: where each category lies.
+        summary: the headline.
+        settings: of the benchmark, as plain values.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    rows = table(cells, store)
+    tasks = [task for task in HEADLINE if any(row["task"] == task for row in rows)]
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    done = [(cell, row) for cell in cells if (row := store.read(cell)) is not None]
+    page = environment.get_template("benchmark.html").render(
+        summary=summary,
+        rows=rows,
+        tasks=tasks,
+        titles=TITLES,
+        bars={task: _as_uri(draw_bars(rows, task)) for task in tasks},
+        curves={task: _as_uri(draw_curves(cells, store, task)) for task in tasks},
+        grids=picture_grids(cells, store, folders),
+        seconds=sum(row["seconds"] for _, row in done),
+        slowest=sorted(((row["seconds"], str(cell)) for cell, row in done), reverse=True)[:5],
+        memory=max((row["peak_memory_mib"]["host"] for _, row in done), default=0.0),
+        failed=[(str(cell), row["error"]) for cell, row in done if row["status"] == "failed"],
+        settings=settings,
+        environment=describe_environment(),
+    )
+    atomic_write_text(output / "index.html", page)
+    atomic_write_text(output / "table.md", markdown_table(rows) + "\n")
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows of :func:`~seas_aug.benchmark.summary.table` as Markdown: points, mean ± standard deviation."""
+    head = ["task", "category", "network", "source", "seeds", *TITLES.values()]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        figures = [f"{100 * row[name]['mean']:.2f} ± {100 * row[name]['std']:.2f}" for name in TITLES]
+        known = [str(row[name]) for name in ("task", "category", "network", "source", "seeds")]
+        lines.append("| " + " | ".join([*known, *figures]) + " |")
+    return "\n".join(lines)
+
+
+def draw_bars(rows: Sequence[Mapping[str, Any]], task: str) -> bytes:
+    """Draw a group of bars per category, a bar per source: mean over networks, and standard deviation of the seeds.
+
+    Args:
+        rows: of :func:`~seas_aug.benchmark.summary.table`.
+        task: which of them; its headline metric is drawn.
+
+    Returns:
+        A PNG file.
+    """
+    metric = HEADLINE[task]
+    chosen = [row for row in rows if row["task"] == task]
+    categories, sources = (list(dict.fromkeys(row[key] for row in chosen)) for key in ("category", "source"))
+    figure, axes = _figure(1.5 + 2.2 * len(categories))
+    width = 0.8 / len(sources)
+    for offset, source in enumerate(sources):
+        for place, category in enumerate(categories):
+            found = [row[metric] for row in chosen if (row["category"], row["source"]) == (category, source)]
+            if not found:
+                continue
+            at = place + (offset - (len(sources) - 1) / 2) * width
+            height = float(np.mean([one["mean"] for one in found]))
+            spread = float(np.mean([one["std"] for one in found]))
+            label = None if place else source
+            axes.bar(at, height, width * 0.92, yerr=spread, color=f"C{offset}", ecolor="#555", label=label)
+            axes.text(at, height + spread + 0.01, f"{100 * height:.0f}", ha="center", fontsize=8)
+    axes.set(ylabel=TITLES[metric], xticks=range(len(categories)), xticklabels=categories, ylim=(0, 1.15))
+    axes.legend(fontsize=8, ncols=len(sources), loc="upper center", frameon=False)
+    return _png(figure)
+
+
+def draw_curves(cells: Sequence[Cell], store: CellStore, task: str) -> bytes:
+    """Draw precision against recall of the pixels, a panel per category: first network, first seed.
+
+    Args:
+        cells: the grid.
+        store: the results.
+        task: which of them.
+
+    Returns:
+        A PNG file.
+    """
+    chosen = [cell for cell in cells if cell.task == task and store.is_done(cell)]
+    chosen = [cell for cell in chosen if (cell.network, cell.seed) == (chosen[0].network, chosen[0].seed)]
+    categories = list(dict.fromkeys(cell.category for cell in chosen))
+    figure, panels = _figure(2.8 * len(categories), columns=len(categories))
+    for axes, category in zip(np.atleast_1d(panels), categories, strict=True):
+        for cell in (cell for cell in chosen if cell.category == category):
+            precision, recall = precision_recall(CellScores.load(store.path(cell, ".npz")))
+            axes.plot(recall, precision, label=cell.source)
+        axes.set(title=f"{category}\n{chosen[0].network}", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
+        axes.legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def precision_recall(scores: CellScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return precision and recall of the pixels at every bin's lower border, from the highest score on."""
+    found, wrong = (
+        np.cumsum(kind.sum(0)[::-1], dtype=np.float64)
+        for kind in (scores.histograms.positives, scores.histograms.negatives)
+    )
+    seen = found + wrong > 0
+    return found[seen] / (found + wrong)[seen], found[seen] / found[-1]
+
+
+def picture_grids(
+    cells: Sequence[Cell], store: CellStore, folders: Mapping[str, CategoryFolders]
+) -> list[dict[str, Any]]:
+    """Return, per task and category, test images with their truth and what a network says with and without SeaS.
+
+    The first seed of the first network is shown. Images are the one where SeaS gains most, the median one, the one
+    where it loses most, and the one that it finds worst, by the best IoU of each.
+
+    Args:
+        cells: the grid.
+        store: the results.
+        folders: where each category lies.
+
+    Returns:
+        ``title`` and ``lines``: a label and the address of an embedded PNG.
+    """
+    grids = []
+    for task, baseline in _BASELINES.items():
+        for category in dict.fromkeys(cell.category for cell in cells if cell.task == task):
+            own, other = (_first(cells, store, task, category, source) for source in ("seas", baseline))
+            if own is None or other is None or own.network != other.network:
+                continue
+            pictures, _ = read_test_set(folders[category])
+            scores = [best_iou_per_image(CellScores.load(store.path(cell, ".npz")).histograms) for cell in (own, other)]
+            chosen = choose_images(scores[0], scores[1])
+            lines = [("image", [picture_of(pictures.images[index], _TILE) for index in chosen])]
+            lines.append(("truth", [_truth(pictures, index) for index in chosen]))
+            for cell in (other, own):
+                with np.load(store.path(cell, ".maps.npz")) as content:
+                    maps = content["maps"]
+                heat = [heat_picture(torch.from_numpy(maps[index])[None] / 255, _TILE) for index in chosen]
+                lines.append((cell.source, heat))
+            title = f"{category}, {own.network}"
+            grids.append({"title": title, "lines": [(label, _strip(found)) for label, found in lines]})
+    return grids
+
+
+def choose_images(own: NDArray[np.float64], other: NDArray[np.float64]) -> list[int]:
+    """Return which images to show: largest gain, median gain, largest loss, and the worst found.
+
+    Args:
+        own: best IoU of each image, NaN for normal ones, ``[N]``.
+        other: the same of the baseline.
+
+    Returns:
+        Up to four different indices.
+    """
+    order = np.argsort(own - other)
+    order = order[~np.isnan((own - other)[order])]
+    worst = int(np.nanargmin(own))
+    return list(dict.fromkeys([int(order[-1]), int(order[len(order) // 2]), int(order[0]), worst]))
+
+
+def _first(cells: Sequence[Cell], store: CellStore, task: str, category: str, source: str) -> Cell | None:
+    wanted = (task, category, source)
+    return next((c for c in cells if (c.task, c.category, c.source) == wanted and store.is_done(c)), None)
+
+
+def _truth(pictures: TruePictures, index: int) -> Picture:
+    one = TruePictures(*(values[index : index + 1] for values in vars(pictures).values()))
+    return flat_picture(torch.from_numpy(one.load(_TILE)[1]).float(), _TILE)
+
+
+def _figure(width: float, columns: int = 1) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, 3), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, columns)
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _strip(pictures: Sequence[Picture]) -> str:
+    gap = np.full((_TILE, 4, 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)][:-1]
+    return _as_uri(cv2.imencode(".png", np.hstack(parts)[..., ::-1])[1].tobytes())
+
+
+def _as_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
