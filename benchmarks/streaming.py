@@ -6,7 +6,7 @@ Command::
     python -m benchmarks.streaming --data.root ROOT --run RUN --generated DIR --uses 16 --threads 1 \
         --output benchmarks/results/streaming.json
 
-The detector (anomalib's DRAEM, narrow, see :mod:`benchmarks.detection`) is trained twice: on the fixed pool
+The detector (anomalib's DRAEM, narrow, see :mod:`seas_aug.benchmark.narrow_draem`) is trained twice: on the fixed pool
 ``--generated`` and on a stream of the model in ``--run``. Stated is one new pair for ``--uses`` that are drawn; how
 many that were, how many were made, and the updates a second are printed. Exit code 1 if the producer outlives the
 training, or a picture that the pool's manifest lists cannot be read.
@@ -27,16 +27,19 @@ from typing import Any
 
 import cv2
 import torch
+from lightning import seed_everything
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seas_aug.anomalib_plugin import SeasAugmentation
 from seas_aug.anomalib_plugin.streamed import StreamedPool
 from seas_aug.anomalib_plugin.textures import make_textures
 from seas_aug.atomic import atomic_write_text
+from seas_aug.benchmark.detection import train_detector
+from seas_aug.benchmark.narrow_draem import NarrowDraem
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import read_manifest
-from seas_aug.report.demo_detector import DetectorSettings, train
+from seas_aug.report.demo_detector import DetectorSettings
 from seas_aug.report.environment import describe_environment
 
 _SIZE = 128
@@ -120,7 +123,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name, own in {"fixed": {"generated": str(options.generated)}, "stream": streamed}.items():
             augmentation = SeasAugmentation(**common, **own)
             recorder = Recorder(augmentation)
-            train(options.root, [augmentation, recorder], textures, Path(folder) / name, settings, 0, _SIZE)
+            seed_everything(0)
+            model = NarrowDraem(settings.width, settings.lr, _SIZE, str(textures))
+            callbacks = [augmentation, recorder]
+            train_detector(model, options.root, callbacks, Path(folder) / name, settings.steps, settings.batch_size, 0)
             result[name] = {"updates_per_second": round(settings.steps / recorder.seconds, 3)}
             if recorder.folder is not None and recorder.producer is not None:
                 result[name] |= {

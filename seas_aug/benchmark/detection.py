@@ -13,12 +13,10 @@ from anomalib.data import MVTecAD, PredictDataset
 from anomalib.engine import Engine
 from anomalib.models.components.base import AnomalibModule
 from lightning import seed_everything
+from lightning.pytorch import Callback
 from torch.utils.data import ConcatDataset, DataLoader
 from torchvision.transforms.v2 import Resize
 
-from seas_aug.anomalib_plugin.callback import SeasAugmentation
-from seas_aug.anomalib_plugin.sources import Origin
-from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.benchmark.predictions import Predictions
 from seas_aug.benchmark.test_set import TruePictures, load_masks
 from seas_aug.errors import SeasError
@@ -26,25 +24,23 @@ from seas_aug.errors import SeasError
 
 def train_detector(
     model: AnomalibModule,
-    folders: CategoryFolders,
-    source: Origin,
+    root: Path,
+    callbacks: Sequence[Callback],
     output: Path,
     steps: int,
     batch_size: int,
     seed: int,
-    options: dict[str, Any] | None = None,
 ) -> tuple[Engine, MVTecAD]:
     """Train a detector on a category.
 
     Args:
         model: anomalib's detector, made after ``seed_everything(seed)``.
-        folders: the category, its run and its pairs.
-        source: where the anomalies come from.
+        root: category in MVTec layout.
+        callbacks: the augmentation, which says where anomalies come from, and others.
         output: folder for anomalib's own files.
         steps: optimiser updates; 0 for detectors that learn in one pass.
         batch_size: images per update.
-        seed: seed of the order and of the defects.
-        options: further arguments of ``SeasAugmentation``.
+        seed: seed of the order.
 
     Returns:
         The engine, and the datamodule, whose test set is without the images that SeaS was fine-tuned on.
@@ -52,18 +48,17 @@ def train_detector(
     Raises:
         SeasError: a folder cannot be used.
     """
-    given = {"run": str(folders.run), "generated": str(folders.generated), "source": source, "seed": seed}
     seed_everything(seed, workers=True)
     datamodule = MVTecAD(
-        root=folders.root.parent,
-        category=folders.name,
+        root=root.parent,
+        category=root.name,
         train_batch_size=batch_size,
         eval_batch_size=8,
         num_workers=0,
     )
     length: dict[str, Any] = {"max_steps": steps} if steps else {"max_epochs": 1}
     engine = Engine(
-        callbacks=[SeasAugmentation(**{**given, **(options or {})})],
+        callbacks=list(callbacks),
         default_root_dir=output,
         limit_val_batches=0,
         num_sanity_val_steps=0,

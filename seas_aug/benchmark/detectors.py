@@ -12,8 +12,8 @@ from anomalib.models.components.base import AnomalibModule
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms import v2
 
+from seas_aug.benchmark.narrow_draem import NarrowDraem
 from seas_aug.errors import SeasError
-from seas_aug.report.demo_detector import NarrowDraem
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 

@@ -138,6 +138,7 @@ def detect(cell: Cell, folders: CategoryFolders) -> tuple[Predictions, Predictio
     """Train one of anomalib's detectors; return what it says about test and validation images."""
     from lightning import seed_everything
 
+    from seas_aug.anomalib_plugin.callback import SeasAugmentation
     from seas_aug.anomalib_plugin.textures import make_textures
     from seas_aug.benchmark.detection import predict, train_detector
     from seas_aug.benchmark.detectors import get_variant
@@ -149,8 +150,11 @@ def detect(cell: Cell, folders: CategoryFolders) -> tuple[Predictions, Predictio
         seed_everything(cell.seed)
         model = variant.make(size, str(textures))
         source: Any = cell.source
+        augmentation = SeasAugmentation(
+            run=str(folders.run), generated=str(folders.generated), source=source, seed=cell.seed
+        )
         output = Path(folder) / "anomalib"
-        engine, _ = train_detector(model, folders, source, output, steps, batch_size, cell.seed)
+        engine, _ = train_detector(model, folders.root, [augmentation], output, steps, batch_size, cell.seed)
         test, validation = (predict(engine, model, pictures, size) for pictures in read_test_set(folders))
     return test, validation
 

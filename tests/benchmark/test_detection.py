@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from lightning import seed_everything
 
+from seas_aug.anomalib_plugin.callback import SeasAugmentation
 from seas_aug.anomalib_plugin.textures import make_textures
 from seas_aug.benchmark.detection import predict, train_detector
 from seas_aug.benchmark.detectors import VARIANTS, get_variant
@@ -19,11 +21,12 @@ def textures(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(make_textures(tmp_path_factory.mktemp("textures"), per_kind=1, size=64))
 
 
-def _measure(folders: CategoryFolders, name: str, source: str, textures: str, output: Path) -> list[Predictions]:
+def _measure(folders: CategoryFolders, name: str, source: Any, textures: str, output: Path) -> list[Predictions]:
     seed_everything(0)
     variant = get_variant(name)
     model = variant.make(64, textures)
-    engine, _ = train_detector(model, folders, source, output, min(1, variant.steps), 2, seed=0)  # type: ignore[arg-type]
+    augmentation = SeasAugmentation(run=str(folders.run), generated=str(folders.generated), source=source)
+    engine, _ = train_detector(model, folders.root, [augmentation], output, min(1, variant.steps), 2, seed=0)
     return [predict(engine, model, pictures, 64) for pictures in read_test_set(folders)]
 
 

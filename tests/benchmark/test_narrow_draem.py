@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's detector: what it changes of anomalib's."""
+"""What is changed of anomalib's DRAEM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seas_aug.anomalib_plugin.textures import make_textures
-from seas_aug.report.demo_detector import NarrowDraem
+from seas_aug.benchmark.narrow_draem import NarrowDraem
 
 
 @pytest.mark.parametrize("label", [0, 1])
