@@ -26,6 +26,9 @@ COMPACT_NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
+QUALITY_SOURCES = ("perlin", "cutpaste", "seas")
+
+
 @dataclass(frozen=True)
 class CategoryEntry:
     """A category to measure.
@@ -59,6 +62,8 @@ class BenchmarkConfig:
         one_class: detectors that learn from normal images alone, by those names.
         segmentation: segmentation networks by a name of your own, with the arguments of ``SegmentationSettings``.
         detection_sources: sources of anomalies for the detectors.
+        quality: features of the images' own quality (IS, KID, IC-LPIPS): ``wavelets`` needs no download, ``inception``
+            is the paper's; empty leaves it out.
         segmentation_sources: sources of defects for the segmentation networks; ``few_shot`` is the real ones alone.
         pairs: generated pairs of each type (paper: 1000); 100 show most of what the embedded base can vary.
         normals: generated normal images for one-class detectors (paper: not stated).
@@ -75,6 +80,7 @@ class BenchmarkConfig:
     detectors: list[str] = field(default_factory=lambda: ["draem-compact"])
     one_class: list[str] = field(default_factory=lambda: ["patchcore-compact"])
     segmentation: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(COMPACT_NETWORKS))
+    quality: list[str] = field(default_factory=lambda: ["wavelets"])
     detection_sources: list[str] = field(default_factory=lambda: ["none", "perlin", "cutpaste", "seas"])
     segmentation_sources: list[str] = field(default_factory=lambda: ["few_shot", "cutpaste", "seas"])
     pairs: int = 100
@@ -120,4 +126,5 @@ class BenchmarkConfig:
             ),
             TaskGrid("one_class", {name: detector_settings(name) for name in self.one_class}, ("none", "seas")),
             TaskGrid("segmentation", networks, tuple(self.segmentation_sources)),
+            TaskGrid("quality", {name: {"size": 128, "count": self.pairs} for name in self.quality}, QUALITY_SOURCES),
         ]

@@ -39,9 +39,9 @@ class Cell:
     """One training and test.
 
     Args:
-        task: ``detection``, ``one_class`` or ``segmentation``.
+        task: ``detection``, ``one_class``, ``segmentation`` or ``quality`` (of the images by themselves).
         category: name of the category.
-        network: name of the network, with its variant, such as ``draem-compact``.
+        network: name of the network, with its variant, such as ``draem-compact``; of ``quality`` the kind of features.
         source: what the defects that it is trained on come from.
         seed: seed of weights and order.
         settings: all that decides the result besides: training, size, hashes of model and data; plain JSON values.

@@ -100,6 +100,12 @@ class Measurement:
             SeasError: an unknown task, network or source, or a folder that cannot be used.
         """
         folders = self.folders[cell.category]
+        if cell.task == "quality":
+            from seas_aug.benchmark.quality import measure_quality
+
+            chosen = {name: cell.settings[name] for name in ("size", "count")}
+            found = measure_quality(folders, cell.source, seed=cell.seed, features=cell.network, **chosen)
+            return {"types": found.pop("types"), "metrics": found}
         test, validation = segment(cell, folders) if cell.task == "segmentation" else detect(cell, folders)
         metrics, histograms = evaluate(test, validation)
         kept = histograms.coarser(_FACTOR)

@@ -58,14 +58,16 @@ def table(cells: Iterable[Cell], store: CellStore) -> list[dict[str, Any]]:
     Returns:
         Rows with ``task``, ``category``, ``network``, ``source``, ``seeds``, and for each metric ``{mean, std}``.
     """
-    groups: dict[tuple[str, str, str, str], list[dict[str, float]]] = {}
+    groups: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
     for cell in cells:
         row = store.read(cell)
         if row is not None and row["status"] == "done":
             groups.setdefault((cell.task, cell.category, cell.network, cell.source), []).append(row["metrics"])
     rows = []
     for key, found in groups.items():
-        figures = {name: _spread([metrics[name] for metrics in found]) for name in found[0]}
+        figures = {
+            name: _spread([metrics[name] for metrics in found]) for name in found[0] if found[0][name] is not None
+        }
         rows.append({**dict(zip(("task", "category", "network", "source"), key, strict=True)), "seeds": len(found)})
         rows[-1].update(figures)
     return rows

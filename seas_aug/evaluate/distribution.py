@@ -29,14 +29,19 @@ def standardise(features: Tensor, real: Tensor) -> Tensor:
     return (features - real.mean(dim=0)) / spread
 
 
-class _AsFeatures(nn.Module):
-    """torchmetrics wants a network; here the features are ready."""
+class FeaturesAsImages(nn.Module):
+    """Stands in for the network that torchmetrics wants, where its features are ready.
+
+    Args:
+        num_features: width of the features.
+    """
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return what is given."""
         return features
 
 
@@ -58,7 +63,7 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
     if smaller < 2:
         message = f"a distance of {len(real)} real and {len(generated)} generated images; give two or more of each."
         raise ValueError(message)
-    metric = KernelInceptionDistance(_AsFeatures(real.shape[1]), subsets=_SUBSETS, subset_size=min(smaller, 50))
+    metric = KernelInceptionDistance(FeaturesAsImages(real.shape[1]), subsets=_SUBSETS, subset_size=min(smaller, 50))
     metric.update(standardise(real, real), real=True)
     metric.update(standardise(generated, real), real=False)
     with torch.random.fork_rng(devices=[]):

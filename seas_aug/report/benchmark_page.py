@@ -40,6 +40,7 @@ TITLES = {
     "pixel_iou": "pixel IoU",
     "iou_best_per_image": "best IoU per image",
 }
+QUALITY_TITLES = {"kid": "KID", "ic_lpips": "IC-LPIPS", "ic_lpips_a": "IC-LPIPS(a)", "is": "IS"}
 
 
 def write_report(
@@ -77,6 +78,8 @@ def write_report(
         rows=rows,
         tasks=tasks,
         titles=TITLES,
+        quality_titles=QUALITY_TITLES,
+        format_figure=format_figure,
         bars={task: _as_uri(draw_bars(rows, task)) for task in tasks},
         curves={task: _as_uri(draw_curves(cells, store, task)) for task in tasks},
         grids=picture_grids(cells, store, folders),
@@ -92,14 +95,30 @@ def write_report(
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows of :func:`~seas_aug.benchmark.summary.table` as Markdown: points, mean ± standard deviation."""
-    head = ["task", "category", "network", "source", "seeds", *TITLES.values()]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in rows:
-        figures = [f"{100 * row[name]['mean']:.2f} ± {100 * row[name]['std']:.2f}" for name in TITLES]
-        known = [str(row[name]) for name in ("task", "category", "network", "source", "seeds")]
-        lines.append("| " + " | ".join([*known, *figures]) + " |")
-    return "\n".join(lines)
+    """Return the rows of :func:`~seas_aug.benchmark.summary.table` as Markdown: mean ± standard deviation, in points.
+
+    The images' own quality is a second table, in its own units.
+    """
+    parts = []
+    for titles, factor in ((TITLES, 100), (QUALITY_TITLES, 1)):
+        chosen = [row for row in rows if (row["task"] == "quality") == (titles is QUALITY_TITLES)]
+        if not chosen:
+            continue
+        head = ["task", "category", "network", "source", "seeds", *titles.values()]
+        lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        for row in chosen:
+            known = [str(row[name]) for name in ("task", "category", "network", "source", "seeds")]
+            lines.append("| " + " | ".join([*known, *(format_figure(row.get(name), factor) for name in titles)]) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def format_figure(figure: Mapping[str, float] | None, factor: float) -> str:
+    """Return a mean with its standard deviation as text; a dash where there is none."""
+    if figure is None:
+        return "-"
+    digits = 2 if factor == 100 else 3
+    return f"{factor * figure['mean']:.{digits}f} ± {factor * figure['std']:.{digits}f}"
 
 
 def draw_bars(rows: Sequence[Mapping[str, Any]], task: str) -> bytes:

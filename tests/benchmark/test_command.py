@@ -24,10 +24,15 @@ def _config(folders: CategoryFolders, output: Path, **options: Any) -> Benchmark
 
 
 def test_a_small_benchmark(folders: CategoryFolders, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    options = {"one_class": [], "detection_sources": ["perlin", "seas"], "segmentation_sources": ["few_shot", "seas"]}
+    options: dict[str, Any] = {
+        "one_class": [],
+        "pairs": 3,
+        "detection_sources": ["perlin", "seas"],
+        "segmentation_sources": ["few_shot", "seas"],
+    }
     config = _config(folders, tmp_path, **options, segmentation=TINY, detector_steps=1, segmentation_steps=1, draws=20)
     found = run_benchmark(config)
-    assert found["failed"] == 0 and found["cells"] == {"done": 4, "planned": 4}
+    assert found["failed"] == 0 and found["cells"] == {"done": 7, "planned": 7}
     assert set(found["pixel_ap"]["part"]) == {"perlin", "seas"}
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary == {name: value for name, value in found.items() if name != "failed"}
@@ -35,7 +40,8 @@ def test_a_small_benchmark(folders: CategoryFolders, tmp_path: Path, capsys: pyt
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/png;base64,") >= 4 and "draem gain vs perlin" in page
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert len(lines) == 2 + 4 and len({line.count("|") for line in lines}) == 1
+    assert [line.count("|") for line in lines] == [15] * (2 + 4) + [0] + [10] * (2 + 3)
+    assert "Quality of the images" in page
     printed = capsys.readouterr().out
     assert "draem-compact" in printed and "pixel_iou" in printed
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
@@ -59,6 +65,7 @@ def test_plan_does_nothing(folders: CategoryFolders, tmp_path: Path) -> None:
         "detection draem-compact": 8,
         "one_class patchcore-compact": 4,
         **{f"segmentation {name}": 6 for name in COMPACT_NETWORKS},
+        "quality wavelets": 6,
     }
     assert found["updates"] == 8 * 10 + 18 * 800
     assert not (tmp_path / "new").exists()
