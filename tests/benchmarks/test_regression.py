@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import regression
+from benchmarks.regression import LOWER_IS_BETTER, compare, find_drops, make_reference
+
+REFERENCE = {"iou": {"mean": 0.6, "noise": 0.02}, "kid": {"mean": 0.3, "noise": 0.001}}
+
+
+def test_only_what_is_worse_than_noise_is_a_drop() -> None:
+    assert find_drops({"iou": 0.55, "kid": 0.32}, REFERENCE) == []
+    assert find_drops({"iou": 0.9, "kid": 0.0}, REFERENCE) == []  # better is no drop
+    assert [text.split()[0] for text in find_drops({"iou": 0.53, "kid": 0.34}, REFERENCE)] == ["iou", "kid"]
+    assert "kid" in LOWER_IS_BETTER
+
+
+def test_reference_of_seeds() -> None:
+    new = make_reference([{"iou": 0.5}, {"iou": 0.6}, {"iou": 0.7}])
+    assert new == {"iou": {"mean": 0.6, "noise": 0.1}}
+    assert "0.600 ± 0.020" in compare(new, REFERENCE) and "0.100" in compare(new, REFERENCE)
+    assert "-" in compare(new, {})
+
+
+def test_renewal_prints_old_and_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(regression, "make_pairs", lambda folder, settings, seed: None)
+    monkeypatch.setattr(regression, "measure", lambda entry, output, settings, seed: {"iou": 0.5 + seed / 10})
+    output = tmp_path / "reference.json"
+    output.write_text(json.dumps({"figures": REFERENCE}))
+    assert regression.main(["--seeds", "0", "1", f"--output={output}"]) == 0
+    assert json.loads(output.read_text())["figures"]["iou"]["mean"] == 0.55
+    printed = capsys.readouterr().out
+    assert "0.600" in printed and "0.550" in printed
+    with pytest.raises(SystemExit):
+        regression.main(["--seeds", "0"])
