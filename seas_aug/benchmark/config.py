@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seas_aug.benchmark.grid import TaskGrid
 from seas_aug.errors import SeasError
@@ -65,6 +65,8 @@ class BenchmarkConfig:
         quality: features of the images' own quality (IS, KID, IC-LPIPS): ``wavelets`` needs no download, ``inception``
             is the paper's; empty leaves it out.
         segmentation_sources: sources of defects for the segmentation networks; ``few_shot`` is the real ones alone.
+        preset: settings of SeaS where it is fine-tuned: ``default``, or ``paper`` for Stable Diffusion on a GPU.
+        base: base model where SeaS is fine-tuned; None takes the preset's.
         pairs: generated pairs of each type (paper: 1000); 100 show most of what the embedded base can vary.
         normals: generated normal images for one-class detectors (paper: not stated).
         detector_steps: updates of each detector; None takes the variant's.
@@ -83,6 +85,8 @@ class BenchmarkConfig:
     quality: list[str] = field(default_factory=lambda: ["wavelets"])
     detection_sources: list[str] = field(default_factory=lambda: ["none", "perlin", "cutpaste", "seas"])
     segmentation_sources: list[str] = field(default_factory=lambda: ["few_shot", "cutpaste", "seas"])
+    preset: Literal["default", "paper"] = "default"
+    base: str | None = None
     pairs: int = 100
     normals: int = 60
     detector_steps: int | None = None

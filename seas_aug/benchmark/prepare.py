@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.grid import CategoryFolders
-from seas_aug.config import DataConfig, FineTuneConfig
 from seas_aug.generate.model_hash import find_model, model_hash
+from seas_aug.presets import PRESETS
 
 
 def folders_of(entry: CategoryEntry, output: Path) -> CategoryFolders:
@@ -39,8 +40,9 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     if entry.run is None:
         from seas_aug.finetune.run import finetune
 
-        data = DataConfig(root=entry.root, few_shot=entry.few_shot, groups=entry.groups)
-        finetune(FineTuneConfig(output=folders.run, data=data))
+        chosen = PRESETS[config.preset]()
+        data = dataclasses.replace(chosen.data, root=entry.root, few_shot=entry.few_shot, groups=entry.groups)
+        finetune(dataclasses.replace(chosen, output=folders.run, base=config.base or chosen.base, data=data))
     if entry.generated is None:
         from seas_aug.generate.run import generate
 

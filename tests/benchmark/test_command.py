@@ -86,6 +86,10 @@ def test_what_is_missing_is_made(folders: CategoryFolders, tmp_path: Path, monke
     assert first == (found.run, found.generated, 7)
     assert second == (found.run, found.generated, 5) and options == {"anomaly_types": [], "normal": True}
     calls.clear()
+    prepare(entry, BenchmarkConfig([entry], tmp_path, preset="paper", base="mine", one_class=[]))
+    (_, (settings,), _), _ = calls
+    assert (settings.base, settings.data.num_normals, settings.generator.steps_per_type) == ("mine", 60, 800)
+    calls.clear()
     given = CategoryEntry(folders.root, run=folders.run, generated=folders.generated)
     assert prepare(given, config) == folders and not calls
 
