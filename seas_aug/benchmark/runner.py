@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import resource
 import sys
 import time
 import traceback
@@ -111,8 +110,12 @@ def peak_memory() -> dict[str, float]:
     """Return the largest memory use so far in MiB: of this process and, with CUDA, on its device."""
     import torch
 
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = {"host": round(kibibytes / (1024 if sys.platform != "darwin" else 1024**2), 1)}
+    result: dict[str, float] = {}
+    if sys.platform != "win32":
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result["host"] = round(used / (1024**2 if sys.platform == "darwin" else 1024), 1)
     if torch.cuda.is_available():
         result["cuda"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return result

@@ -85,7 +85,7 @@ def write_report(
         grids=picture_grids(cells, store, folders),
         seconds=sum(row["seconds"] for _, row in done),
         slowest=sorted(((row["seconds"], str(cell)) for cell, row in done), reverse=True)[:5],
-        memory=max((row["peak_memory_mib"]["host"] for _, row in done), default=0.0),
+        memory=max((row["peak_memory_mib"].get("host", 0.0) for _, row in done), default=0.0),
         failed=[(str(cell), row["error"]) for cell, row in done if row["status"] == "failed"],
         settings=settings,
         environment=describe_environment(),
