@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A quick benchmark on a rendered product that notices when a change makes SeaS worse.
 
-``pytest benchmarks`` measures and compares with ``benchmarks/results/reference.json``. The reference is renewed, with
-the noise between seeds, by::
+Its figures are compared with ``benchmarks/results/reference.json``. That is renewed, with the noise between seeds, by::
 
     python -m benchmarks.regression --seeds 0 1 2 --output benchmarks/results/reference.json
 

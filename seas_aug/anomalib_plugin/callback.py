@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -220,6 +220,9 @@ class SeasAugmentation(Callback):
             if share is not None and not 0 <= share <= 1:
                 message = f"augmentation.{name} is {share}; give a share between 0 and 1."
                 raise SeasError(message)
+        if self.source not in get_args(Origin):
+            message = f"augmentation.source is {self.source!r}; give one of {', '.join(get_args(Origin))}."
+            raise SeasError(message)
         if self.stream and (self.generated is not None or self.source != "seas"):
             message = (
                 "augmentation.stream renews pairs of a fine-tuned model; give `run`, or neither `run` nor `generated`."

@@ -7,12 +7,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
 
-from seas_aug.anomalib_plugin.pool import Triple, read_mask_file, read_picture
+from seas_aug.anomalib_plugin.pool import Triple
 from seas_aug.data.category import DefectSample
+from seas_aug.data.decode import read_mask, read_rgb
+from seas_aug.data.images import resize_mask
 from seas_aug.data.variation import move_defect, paste_defect, warp
 from seas_aug.errors import SeasError
 
@@ -59,10 +61,8 @@ class CutPastePool:
     @property
     def native_size(self) -> tuple[int, int]:
         """Height and width of the first few-shot picture in pixels."""
-        image = cv2.imread(str(self.samples[0].image))
-        if image is None:
-            raise SeasError(f"{self.samples[0].image} cannot be read as an image; replace it.")
-        return int(image.shape[0]), int(image.shape[1])
+        height, width = read_rgb(self.samples[0].image).shape[:2]
+        return int(height), int(width)
 
     def draw(self, generator: torch.Generator, n: int, size: tuple[int, int]) -> Triple:
         """Draw triples, see :meth:`seas_aug.anomalib_plugin.sources.TripleSource.draw`.
@@ -98,9 +98,25 @@ class CutPastePool:
     def _load(self, path: Path, size: tuple[int, int], is_mask: int) -> Tensor:
         key = (path, *size)
         if key not in self._cache:
-            pixels = read_mask_file(path, size) if is_mask else read_picture(path, size)
-            self._cache[key] = pixels.float() if is_mask else pixels.float() / 255
+            self._cache[key] = _read_mask(path, size) if is_mask else _read_picture(path, size)
             while len(self._cache) > _KEPT:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
         return self._cache[key]
+
+
+# Real files are read as everywhere else: a mask of 0 and 1, a thin crack or an orientation tag changes nothing.
+
+
+def _read_picture(path: Path, size: tuple[int, int]) -> Tensor:
+    pixels = torch.from_numpy(read_rgb(path).copy()).permute(2, 0, 1)
+    return transforms.resize(pixels, list(size), antialias=True).float() / 255
+
+
+def _read_mask(path: Path, size: tuple[int, int]) -> Tensor:
+    mask = read_mask(path)
+    if not mask.any():
+        raise SeasError(
+            f"{path}: the mask of a few-shot defect is empty; mark the defect in it or leave the image out."
+        )
+    return torch.from_numpy(resize_mask(mask, size[1], size[0]))[None].float()

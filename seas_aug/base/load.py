@@ -14,8 +14,8 @@ from seas_aug.errors import SeasError
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
-EMBEDDED_VERSIONS = ("v5",)
-_RETIRED_VERSIONS = ("v1", "v2", "v3", "v4")
+EMBEDDED_VERSIONS = ("v6",)
+_RETIRED_VERSIONS = ("v1", "v2", "v3", "v4", "v5")
 _WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -30,7 +30,7 @@ class BaseModels:
         tokenizer: its tokenizer.
         scheduler: training noise schedule (DDPM).
         image_size: native side of the images in pixels.
-        name: what a run records: ``embedded-v5``, a folder or a hub id.
+        name: what a run records: ``embedded-v6``, a folder or a hub id.
         mask_predictor: Refined Mask Prediction (RMP) that the base brings along, or None.
     """
 
@@ -45,7 +45,7 @@ class BaseModels:
 
 
 def resolve_base(base: str) -> str:
-    """Return the base's lasting name: ``embedded`` becomes the newest version, such as ``embedded-v5``."""
+    """Return the base's lasting name: ``embedded`` becomes the newest version, such as ``embedded-v6``."""
     return f"embedded-{EMBEDDED_VERSIONS[-1]}" if base == "embedded" else base
 
 
@@ -53,7 +53,7 @@ def load_base(base: str = "embedded") -> BaseModels:
     """Load a base by name.
 
     Args:
-        base: ``embedded`` (the newest embedded version), ``embedded-v5``, a local diffusers folder, or a hub id.
+        base: ``embedded`` (the newest embedded version), ``embedded-v6``, a local diffusers folder, or a hub id.
 
     Raises:
         SeasError: an unknown version, a folder or hub id that holds no diffusion model, or damaged weights.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a difference between two networks is: a paired bootstrap over test images."""
+"""How sure a difference between two sources is: a paired bootstrap over test images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+# From image weights [draws, N] to a figure [draws].
+Figure = Callable[[NDArray[np.int64]], Floats]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,19 @@ class Interval:
         return {name: round(100 * getattr(self, name), 2) for name in ("mean", "low", "high")}
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured on the test images of a category with a source and with its baseline.
+
+    Args:
+        groups: group of each test image, ``[N]``.
+        networks: of each network, the figures of the source's seeds and of the baseline's seeds.
+    """
+
+    groups: Sequence[Any]
+    networks: Sequence[tuple[Sequence[Figure], Sequence[Figure]]]
+
+
 def draw_weights(groups: Sequence[Any], draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw images with replacement, whole groups at a time.
 
@@ -48,21 +63,15 @@ def draw_weights(groups: Sequence[Any], draws: int, rng: np.random.Generator) ->
     return np.asarray(chosen[:, member.reshape(-1)], np.int64)
 
 
-def paired_gain(
-    figures: Mapping[str, tuple[Sequence[Callable[[NDArray[np.int64]], Floats]], Sequence[Any]]],
-    baselines: Mapping[str, Sequence[Callable[[NDArray[np.int64]], Floats]]],
-    draws: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean gain over a baseline, over categories and seeds, with its 95 % interval.
+def paired_gain(comparisons: Mapping[str, Comparison], draws: int = 2000, seed: int = 0) -> Interval:
+    """Return the mean gain over a baseline, over categories, networks and seeds, with its 95 % interval.
 
-    Each sample draws the test images of every category anew, the same ones for both networks, and as many seeds as
-    there are, for each network by itself, since two networks with the same seed have nothing else in common.
+    Each sample draws the test images of every category anew, the same ones for all its networks and for both sources,
+    and as many seeds as there are, for each source by itself, since two trainings with the same seed have nothing else
+    in common.
 
     Args:
-        figures: per category, a function of image weights ``[draws, N]`` that returns the figure ``[draws]``, for each
-            seed, and the group of each image.
-        baselines: per category, the baseline's functions.
+        comparisons: one per category.
         draws: samples.
         seed: seed of the samples.
 
@@ -70,32 +79,28 @@ def paired_gain(
         The gain, in the unit of the figure.
 
     Raises:
-        ValueError: the categories differ.
+        ValueError: there is no category, or one without a network.
     """
-    if figures.keys() != baselines.keys() or not figures:
-        raise ValueError(
-            f"figures of {sorted(figures)} and baselines of {sorted(baselines)}; expected the same, one up"
-        )
+    if not comparisons or not all(one.networks for one in comparisons.values()):
+        raise ValueError(f"comparisons of {sorted(comparisons)}; expected one or more, each with a network")
     rng = np.random.default_rng(seed)
     gains, samples = [], []
-    for category in sorted(figures):
-        own, groups = figures[category]
-        other = baselines[category]
-        once = np.ones((1, len(groups)), np.int64)
-        weights = draw_weights(groups, draws, rng)
-        gains.append(float(_mean_over(own, once)[0] - _mean_over(other, once)[0]))
-        samples.append(_resampled(own, weights, rng) - _resampled(other, weights, rng))
+    for _, one in sorted(comparisons.items()):
+        once = np.ones((1, len(one.groups)), np.int64)
+        weights = draw_weights(one.groups, draws, rng)
+        gains.append(np.mean([float(_mean_over(a, once)[0] - _mean_over(b, once)[0]) for a, b in one.networks]))
+        samples += [
+            np.mean([_resampled(a, weights, rng) - _resampled(b, weights, rng) for a, b in one.networks], axis=0)
+        ]
     low, high = np.nanquantile(np.mean(samples, axis=0), [0.025, 0.975])
     return Interval(float(np.mean(gains)), float(low), float(high))
 
 
-def _mean_over(functions: Sequence[Callable[[NDArray[np.int64]], Floats]], weights: NDArray[np.int64]) -> Floats:
-    return np.asarray(np.mean([function(weights) for function in functions], axis=0))
+def _mean_over(figures: Sequence[Figure], weights: NDArray[np.int64]) -> Floats:
+    return np.asarray(np.mean([figure(weights) for figure in figures], axis=0))
 
 
-def _resampled(
-    functions: Sequence[Callable[[NDArray[np.int64]], Floats]], weights: NDArray[np.int64], rng: np.random.Generator
-) -> Floats:
-    values = np.stack([function(weights) for function in functions])  # [seeds, draws]
+def _resampled(figures: Sequence[Figure], weights: NDArray[np.int64], rng: np.random.Generator) -> Floats:
+    values = np.stack([figure(weights) for figure in figures])  # [seeds, draws]
     seeds = rng.integers(0, len(values), size=values.shape)
     return np.asarray(np.take_along_axis(values, seeds, axis=0).mean(0))

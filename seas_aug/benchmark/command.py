@@ -10,7 +10,7 @@ from seas_aug.atomic import atomic_write_text
 from seas_aug.benchmark.config import BenchmarkConfig
 from seas_aug.benchmark.grid import Cell, plan_cells
 from seas_aug.benchmark.measure import Measurement
-from seas_aug.benchmark.prepare import prepare, settings_of
+from seas_aug.benchmark.prepare import data_of, pairs_of, prepare
 from seas_aug.benchmark.runner import run_cells
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import summarise, table
@@ -44,9 +44,11 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     from seas_aug.report.benchmark_page import write_report
 
     grids = config.grids()
+    plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
     folders = {entry.root.name: prepare(entry, config) for entry in config.categories}
-    common = {name: settings_of(where) for name, where in folders.items()}
-    cells = plan_cells(grids, list(folders), config.seeds, common)
+    common = {name: data_of(where) for name, where in folders.items()}
+    pairs = {name: pairs_of(where) for name, where in folders.items()}
+    cells = plan_cells(grids, list(folders), config.seeds, common, pairs)
     store = CellStore(config.output / "cells")
     atomic_write_text(config.output / "config.json", json.dumps(as_plain(config), indent=1, sort_keys=True) + "\n")
     failed = run_cells(cells, Measurement(folders, store), store, config.devices)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from seas_aug.benchmark.grid import TaskGrid
 from seas_aug.errors import SeasError
@@ -26,7 +27,9 @@ COMPACT_NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
+SEGMENTATION_SOURCES = ("few_shot", "cutpaste", "seas")
 QUALITY_SOURCES = ("perlin", "cutpaste", "seas")
+QUALITY_FEATURES = {"wavelets": 128, "inception": 256}  # side of the images in pixels
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ class BenchmarkConfig:
         if not names or twice:
             seen = f"{', '.join(twice)} twice" if twice else "no category"
             raise SeasError(f"categories has {seen}; give one or more, each folder's name once.")
+        alone = [str(entry.root) for entry in self.categories if entry.generated and not entry.run]
+        if alone:
+            raise SeasError(f"categories: {alone[0]} has generated without run; give the run that made the pairs.")
         for name in ("pairs", "normals", "draws"):
             if getattr(self, name) < 1:
                 raise SeasError(f"{name} is {getattr(self, name)}; give at least 1.")
@@ -111,8 +117,14 @@ class BenchmarkConfig:
         Raises:
             SeasError: an unknown detector, or a wrong setting of a segmentation network.
         """
+        from seas_aug.anomalib_plugin.sources import Origin
         from seas_aug.benchmark.measure import detector_settings, segmentation_settings
 
+        _check_names("detection_sources", self.detection_sources, get_args(Origin))
+        _check_names("segmentation_sources", self.segmentation_sources, SEGMENTATION_SOURCES)
+        _check_names("quality", self.quality, QUALITY_FEATURES)
+        _check_kinds("detectors", self.detectors, one_class=False)
+        _check_kinds("one_class", self.one_class, one_class=True)
         steps = {} if self.detector_steps is None else {"steps": self.detector_steps}
         own = {} if self.segmentation_steps is None else {"steps": self.segmentation_steps}
         networks = {}
@@ -130,5 +142,24 @@ class BenchmarkConfig:
             ),
             TaskGrid("one_class", {name: detector_settings(name) for name in self.one_class}, ("none", "seas")),
             TaskGrid("segmentation", networks, tuple(self.segmentation_sources)),
-            TaskGrid("quality", {name: {"size": 128, "count": self.pairs} for name in self.quality}, QUALITY_SOURCES),
+            TaskGrid(
+                "quality",
+                {name: {"size": QUALITY_FEATURES[name], "count": self.pairs} for name in self.quality},
+                QUALITY_SOURCES,
+            ),
         ]
+
+
+def _check_names(setting: str, given: Sequence[str], known: Iterable[str]) -> None:
+    unknown = [name for name in given if name not in set(known)]
+    if unknown:
+        raise SeasError(f"{setting} has {unknown[0]!r}; give some of {', '.join(known)}.")
+
+
+def _check_kinds(setting: str, given: Sequence[str], one_class: bool) -> None:
+    from seas_aug.benchmark.detectors import get_variant
+
+    wrong = [name for name in given if get_variant(name).one_class != one_class]
+    if wrong:
+        kind = "learns from normal images alone" if not one_class else "learns from anomalies"
+        raise SeasError(f"{setting} has {wrong[0]!r}, which {kind}; move it to the other list.")

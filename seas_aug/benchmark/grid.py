@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ class CategoryFolders:
         root: category in MVTec layout.
         run: run folder of ``seas-aug finetune``; its ``split.json`` tells which images are no test images.
         generated: what ``seas-aug generate`` made with it.
+        groups: CSV with ``folder,file,group``; None takes ``groups.csv`` in ``root`` if it is there.
     """
 
     root: Path
     run: Path
     generated: Path
+    groups: Path | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +84,11 @@ class TaskGrid:
 
 
 def plan_cells(
-    grids: Sequence[TaskGrid], categories: Iterable[str], seeds: Sequence[int], common: dict[str, dict[str, Any]]
+    grids: Sequence[TaskGrid],
+    categories: Iterable[str],
+    seeds: Sequence[int],
+    common: Mapping[str, Mapping[str, Any]],
+    pairs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Cell]:
     """Return all cells, seed after seed, so that an interrupted benchmark has whole comparisons.
 
@@ -90,13 +96,21 @@ def plan_cells(
         grids: one per task.
         categories: names.
         seeds: seeds.
-        common: settings of each category, such as the hash of its SeaS model.
+        common: settings of each category, such as the hash of its test images.
+        pairs: settings of each category that only matter where the source is ``seas``.
 
     Raises:
         SeasError: the same cell twice.
     """
     cells = [
-        Cell(grid.task, category, network, source, seed, {**settings, **common.get(category, {})})
+        Cell(
+            grid.task,
+            category,
+            network,
+            source,
+            seed,
+            {**settings, **common.get(category, {}), **((pairs or {}).get(category, {}) if source == "seas" else {})},
+        )
         for seed, grid, category in itertools.product(seeds, grids, categories)
         for network, settings in grid.networks.items()
         for source in grid.sources

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seas_aug.atomic import atomic_write
 from seas_aug.benchmark.grid import CategoryFolders, Cell
-from seas_aug.benchmark.predictions import Predictions, evaluate, first_bin
+from seas_aug.benchmark.predictions import Overlaps, Predictions, evaluate
 from seas_aug.benchmark.scores import ScoreHistograms
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.test_set import read_test_set
@@ -28,7 +28,7 @@ class CellScores:
 
     Args:
         histograms: pixel scores of the test images.
-        threshold_bin: first bin that counts as defect.
+        overlaps: pixels found of each image, at the threshold of the other half.
         image_scores: score of each image, ``[N]``.
         labels: which images show a defect, bool ``[N]``.
         names: path of each image, ``[N]``.
@@ -36,7 +36,7 @@ class CellScores:
     """
 
     histograms: ScoreHistograms
-    threshold_bin: int
+    overlaps: Overlaps
     image_scores: NDArray[Any]
     labels: NDArray[np.bool_]
     names: NDArray[Any]
@@ -51,7 +51,9 @@ class CellScores:
                 edges=found.edges,
                 positives=found.positives.astype(np.int32),
                 negatives=found.negatives.astype(np.int32),
-                threshold_bin=self.threshold_bin,
+                found=self.overlaps.found,
+                wrong=self.overlaps.wrong,
+                size=self.overlaps.size,
                 image_scores=self.image_scores,
                 labels=self.labels,
                 names=self.names,
@@ -69,7 +71,8 @@ class CellScores:
             with np.load(path) as content:
                 counts = (content[kind].astype(np.int64) for kind in ("positives", "negatives"))
                 rest = (content[name] for name in ("image_scores", "labels", "names", "groups"))
-                return cls(ScoreHistograms(content["edges"], *counts), int(content["threshold_bin"]), *rest)
+                overlaps = Overlaps(*(content[name] for name in ("found", "wrong", "size")))
+                return cls(ScoreHistograms(content["edges"], *counts), overlaps, *rest)
         except (OSError, ValueError, KeyError) as error:
             message = f"{path}: cannot be read ({error}); delete the cell's .json, and it is measured again."
             raise SeasError(message) from error
@@ -106,12 +109,11 @@ class Measurement:
             chosen = {name: cell.settings[name] for name in ("size", "count")}
             found = measure_quality(folders, cell.source, seed=cell.seed, features=cell.network, **chosen)
             return {"types": found.pop("types"), "metrics": found}
-        test, validation = segment(cell, folders) if cell.task == "segmentation" else detect(cell, folders)
-        metrics, histograms = evaluate(test, validation)
-        kept = histograms.coarser(_FACTOR)
+        test = segment(cell, folders) if cell.task == "segmentation" else detect(cell, folders)
+        metrics, histograms, overlaps = evaluate(test)
         CellScores(
-            kept,
-            first_bin(kept, metrics["threshold"]),
+            histograms.coarser(_FACTOR),
+            overlaps,
             test.scores.astype(np.float32),
             test.labels,
             np.array(test.names),
@@ -129,19 +131,18 @@ def save_maps(path: Path, maps: NDArray[np.float32]) -> None:
         np.savez_compressed(file, maps=scaled.round().astype(np.uint8))
 
 
-def segment(cell: Cell, folders: CategoryFolders) -> tuple[Predictions, Predictions]:
-    """Train a segmentation network; return what it says about test and validation images."""
+def segment(cell: Cell, folders: CategoryFolders) -> Predictions:
+    """Train a segmentation network; return what it says about the test images."""
     from seas_aug.benchmark.segmentation import SegmentationSettings, predict, train_network
 
     names = SegmentationSettings.__dataclass_fields__
     settings = SegmentationSettings(**{name: value for name, value in cell.settings.items() if name in names})
     module = train_network(folders, cell.source, settings, cell.seed)
-    test, validation = (predict(module, pictures) for pictures in read_test_set(folders))
-    return test, validation
+    return predict(module, read_test_set(folders))
 
 
-def detect(cell: Cell, folders: CategoryFolders) -> tuple[Predictions, Predictions]:
-    """Train one of anomalib's detectors; return what it says about test and validation images."""
+def detect(cell: Cell, folders: CategoryFolders) -> Predictions:
+    """Train one of anomalib's detectors; return what it says about the test images."""
     from lightning import seed_everything
 
     from seas_aug.anomalib_plugin.callback import SeasAugmentation
@@ -161,8 +162,7 @@ def detect(cell: Cell, folders: CategoryFolders) -> tuple[Predictions, Predictio
         )
         output = Path(folder) / "anomalib"
         engine, _ = train_detector(model, folders.root, [augmentation], output, steps, batch_size, cell.seed)
-        test, validation = (predict(engine, model, pictures, size) for pictures in read_test_set(folders))
-    return test, validation
+        return predict(engine, model, read_test_set(folders), size)
 
 
 def detector_settings(name: str, **changed: Any) -> dict[str, Any]:

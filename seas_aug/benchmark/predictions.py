@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,6 @@ from seas_aug.benchmark.scores import (
     best_bin,
     best_iou_per_image,
     f1_max,
-    iou_at,
     make_histograms,
 )
 
@@ -46,18 +46,39 @@ class Predictions:
         return np.asarray(self.masks.any(axis=(1, 2)))
 
 
-def evaluate(test: Predictions, validation: Predictions) -> tuple[dict[str, float], ScoreHistograms]:
-    """Return the metrics of a network, and the histograms for intervals.
+@dataclass(frozen=True)
+class Overlaps:
+    """Pixels found of each image, at a threshold that was chosen on other images.
+
+    Args:
+        found: defect pixels that are found, int64 ``[N]``.
+        wrong: other pixels that are found, int64 ``[N]``.
+        size: defect pixels, int64 ``[N]``.
+    """
+
+    found: NDArray[np.int64]
+    wrong: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+    def iou(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the intersection over union over all pixels, for image weights ``[draws, N]``."""
+        union = (weights @ (self.size + self.wrong)).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((weights @ self.found) / union)
+
+
+def evaluate(test: Predictions) -> tuple[dict[str, float], ScoreHistograms, Overlaps]:
+    """Return the metrics of a network, and what intervals need.
 
     Args:
         test: of the test images.
-        validation: of other images, on which the threshold for ``pixel_iou`` is chosen.
 
     Returns:
         ``image_auroc``, ``image_ap``, ``image_f1_max``; ``pixel_auroc``, ``pixel_ap``, ``pixel_f1_max``,
-        ``pixel_aupro`` (false positive rate up to 0.3); ``pixel_iou`` over all pixels at the threshold that is best on
-        the validation images, ``threshold``; ``iou_best_per_image``, the paper's: mean over defect images of the best
-        over all thresholds, which no user could set.
+        ``pixel_aupro`` (false positive rate up to 0.3); ``pixel_iou`` over all pixels, each half of the images at the
+        one threshold that is best on the other half; ``iou_best_per_image``, the paper's: mean over defect images of
+        the best over all thresholds, which no user could set. Then the histograms, and the overlaps behind
+        ``pixel_iou``.
 
     Raises:
         ValueError: see :func:`~seas_aug.benchmark.scores.make_histograms`.
@@ -66,8 +87,7 @@ def evaluate(test: Predictions, validation: Predictions) -> tuple[dict[str, floa
     pixels = histograms.positives.sum(0), histograms.negatives.sum(0)
     images = make_histograms(test.scores[:, None, None], test.labels[:, None, None], bins=2 * len(test.scores))
     whole = images.positives.sum(0), images.negatives.sum(0)
-    chosen = make_histograms(validation.maps, validation.masks)
-    threshold = float(chosen.edges[best_bin(chosen.positives.sum(0), chosen.negatives.sum(0))])
+    overlaps = cross_fitted(test, histograms)
     metrics: dict[str, Any] = {
         "image_auroc": auroc(*whole),
         "image_ap": average_precision(*whole),
@@ -76,16 +96,49 @@ def evaluate(test: Predictions, validation: Predictions) -> tuple[dict[str, floa
         "pixel_ap": average_precision(*pixels),
         "pixel_f1_max": f1_max(*pixels),
         "pixel_aupro": aupro(test),
-        "pixel_iou": iou_at(*pixels, first_bin(histograms, threshold)),
-        "threshold": threshold,
+        "pixel_iou": overlaps.iou(np.ones((1, len(test.names)), np.int64))[0],
         "iou_best_per_image": np.nanmean(best_iou_per_image(histograms)),
     }
-    return {name: float(value) for name, value in metrics.items()}, histograms
+    return {name: float(value) for name, value in metrics.items()}, histograms, overlaps
 
 
-def first_bin(histograms: ScoreHistograms, threshold: float) -> int:
-    """Return the first bin whose scores all reach a threshold; the last one if none does."""
-    return min(int(np.searchsorted(histograms.edges, threshold, side="left")), len(histograms.edges) - 1)
+def cross_fitted(test: Predictions, histograms: ScoreHistograms) -> Overlaps:
+    """Count what is found in each half of the images, at the threshold with the best IoU on the other half.
+
+    No image has a say in its own threshold, and a network that knows its training images by heart gains nothing.
+
+    Args:
+        test: of the test images.
+        histograms: of the same images.
+    """
+    half = halves(test.groups, test.labels)
+    place = np.zeros(len(half), np.int64)
+    for own in (False, True):
+        other = half != own
+        place[half == own] = best_bin(histograms.positives[other].sum(0), histograms.negatives[other].sum(0))
+    reached = np.arange(len(histograms.edges))[None] >= place[:, None]
+    found, wrong = ((kind * reached).sum(1) for kind in (histograms.positives, histograms.negatives))
+    return Overlaps(found, wrong, histograms.positives.sum(1))
+
+
+def halves(groups: Sequence[str], labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Divide images into two halves, whole groups at a time, each with about half of the defects.
+
+    Args:
+        groups: group of each image.
+        labels: which images show a defect.
+
+    Returns:
+        bool ``[N]``. Where all defects are of one group, images are divided and not groups.
+    """
+    names = np.asarray(groups)
+    if len(set(names[labels].tolist())) < 2:
+        names = np.arange(len(names))
+    defective = {name for name, defect in zip(names.tolist(), labels.tolist(), strict=True) if defect}
+    result = np.zeros(len(names), bool)
+    for chosen in (defective, set(names.tolist()) - defective):
+        result |= np.isin(names, sorted(chosen)[1::2])
+    return result
 
 
 def aupro(predictions: Predictions) -> float:

@@ -4,11 +4,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.grid import CategoryFolders
+from seas_aug.benchmark.test_set import read_test_set
+from seas_aug.data.category import read_mvtec_folder
+from seas_aug.data.decode import content_hash
+from seas_aug.data.split_file import load_split
+from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import find_model, model_hash
+from seas_aug.generate.writer import SETTINGS, read_manifest
 from seas_aug.presets import PRESETS
 
 
@@ -20,7 +29,7 @@ def folders_of(entry: CategoryEntry, output: Path) -> CategoryFolders:
         output: the benchmark's folder.
     """
     own = output / "seas" / entry.root.name
-    return CategoryFolders(entry.root, entry.run or own / "run", entry.generated or own / "generated")
+    return CategoryFolders(entry.root, entry.run or own / "run", entry.generated or own / "generated", entry.groups)
 
 
 def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
@@ -52,13 +61,47 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     return folders
 
 
-def settings_of(folders: CategoryFolders) -> dict[str, str]:
-    """Return what tells the results of another model or other few-shot images apart.
+def data_of(folders: CategoryFolders) -> dict[str, str]:
+    """Return what tells results on other images apart, whatever the source: few-shot and test images, their groups.
 
     Args:
         folders: where everything lies.
 
     Raises:
-        SeasError: the run has no finished model.
+        SeasError: a folder cannot be read.
     """
-    return {"model": model_hash(find_model(folders.run))}
+    test, saved = read_test_set(folders), load_split(folders.run / "split.json")
+    category = read_mvtec_folder(folders.root)
+    masks = [None if mask is None else content_hash(mask) for mask in test.masks]
+    parts = [test.names, [content_hash(path) for path in test.images], masks, test.groups]
+    parts += [[content_hash(one.image) for one in saved.split.samples], [path.name for path in category.normals]]
+    return {"data": _digest(parts)}
+
+
+def pairs_of(folders: CategoryFolders) -> dict[str, str]:
+    """Return what tells results with other generated images apart.
+
+    Args:
+        folders: where everything lies.
+
+    Raises:
+        SeasError: there are no pairs, or they were made with another model than that of the run.
+    """
+    model = model_hash(find_model(folders.run))
+    entries = read_manifest(folders.generated)
+    try:
+        made_with = json.loads((folders.generated / SETTINGS).read_text(encoding="utf-8"))["settings"].get("model")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        message = f"{folders.generated / SETTINGS}: damaged ({error}); generate the pairs again."
+        raise SeasError(message) from error
+    if made_with != model:
+        message = (
+            f"{folders.generated}: was not made with the model in {folders.run}, so that it is not known which images "
+            "it has seen; give the run that it was made with, or generate from this one."
+        )
+        raise SeasError(message)
+    return {"model": model, "pairs": _digest(entries)}
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from torch import Tensor
 from seas_aug.anomalib_plugin.cutpaste import CutPastePool
 from seas_aug.anomalib_plugin.pool import PairPool
 from seas_aug.anomalib_plugin.textures import make_textures
+from seas_aug.benchmark.config import QUALITY_FEATURES, QUALITY_SOURCES
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.data.category import DefectSample, read_mvtec_folder
 from seas_aug.data.decode import content_hash
@@ -32,8 +33,6 @@ from seas_aug.evaluate.intra_cluster import (
 from seas_aug.evaluate.recognisability import TypeClassifier, inception_score
 from seas_aug.evaluate.wavelet_features import WaveletFeatures
 
-SOURCES = ("perlin", "cutpaste", "seas")
-FEATURES = ("wavelets", "inception")
 _INCEPTION = 2048
 
 
@@ -67,7 +66,7 @@ def make_images(
     elif source == "perlin":
         images, masks = _perlin(read_mvtec_folder(folders.root).normals, count, size, generator)
     else:
-        raise SeasError(f"{source!r} is no source of images; give one of {', '.join(SOURCES)}.")
+        raise SeasError(f"{source!r} is no source of images; give one of {', '.join(QUALITY_SOURCES)}.")
     return (images.clamp(0, 1) * 255).round().to(torch.uint8), masks
 
 
@@ -107,8 +106,8 @@ def measure_quality(
     Raises:
         SeasError: an unknown source or kind of features, or weights that cannot be downloaded.
     """
-    if features not in FEATURES:
-        raise SeasError(f"features is {features!r}; give one of {', '.join(FEATURES)}.")
+    if features not in QUALITY_FEATURES:
+        raise SeasError(f"features is {features!r}; give one of {', '.join(QUALITY_FEATURES)}.")
     record = load_split(folders.run / "split.json")
     category, seen = read_mvtec_folder(folders.root), record.forbidden_hashes
     few_shot = record.split.few_shot
@@ -119,12 +118,17 @@ def measure_quality(
         if len(tested) < 2:
             continue
         (real, _), (shots, shot_masks) = _load(tested, size), _load(samples, size)
-        images, masks = make_images(folders, source, name, count, size, seed)
+        # As many of every source as there are pairs: IC-LPIPS grows with the number of images.
+        number = min(count, len(PairPool(folders.generated, [name])))
+        images, masks = make_images(folders, source, name, number, size, seed)
         inside = defects_alone(shots, shot_masks), defects_alone(images, masks)
         distance = _distance(features, real)
         alone = _distance(features, defects_alone(*_load(tested, size)))
         types[name] = {
-            "kid": kernel_distance(_features(features, real), _features(features, images), seed),
+            "images": number,
+            "kid": kernel_distance(
+                _features(features, real), _features(features, images), seed, scaled=features == "wavelets"
+            ),
             "ic_lpips": intra_cluster_distance(images, shots, distance)["all_clusters"],
             "ic_lpips_a": intra_cluster_distance(inside[1], inside[0], alone)["all_clusters"],
         }

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from seas_aug.anomalib_plugin.cutpaste import CutPastePool
 from seas_aug.anomalib_plugin.pool import PairPool
 from seas_aug.anomalib_plugin.sources import TripleSource
+from seas_aug.benchmark.config import SEGMENTATION_SOURCES
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.benchmark.predictions import Predictions
 from seas_aug.benchmark.test_set import TruePictures, load_masks
@@ -24,8 +25,6 @@ from seas_aug.data.seeds import derive_seed
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 from seas_aug.losses.dice import cross_entropy_dice_loss
-
-SOURCES = ("few_shot", "cutpaste", "seas")
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,9 @@ class TrainingBatches(Dataset):
     """
 
     def __init__(self, folders: CategoryFolders, source: str, settings: SegmentationSettings, seed: int) -> None:
-        if source not in SOURCES:
-            raise SeasError(f"{source!r} is no source of defects for segmentation; give one of {', '.join(SOURCES)}.")
+        if source not in SEGMENTATION_SOURCES:
+            known = ", ".join(SEGMENTATION_SOURCES)
+            raise SeasError(f"{source!r} is no source of defects for segmentation; give one of {known}.")
         category, split = read_mvtec_folder(folders.root), load_split(folders.run / "split.json").split
         size = settings.size
         samples = split.samples

@@ -8,15 +8,13 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seas_aug.benchmark.bootstrap import Interval, paired_gain
+from seas_aug.benchmark.bootstrap import Comparison, Figure, Interval, paired_gain
 from seas_aug.benchmark.grid import Cell
 from seas_aug.benchmark.measure import CellScores
-from seas_aug.benchmark.scores import average_precision, iou_at
+from seas_aug.benchmark.scores import average_precision
 from seas_aug.benchmark.store import CellStore
-
-Figure = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+from seas_aug.errors import SeasError
 
 
 def pixel_ap_of(scores: CellScores) -> Figure:
@@ -27,8 +25,7 @@ def pixel_ap_of(scores: CellScores) -> Figure:
 
 def pixel_iou_of(scores: CellScores) -> Figure:
     """Return the IoU at the chosen threshold as a function of image weights ``[draws, N]``."""
-    positives, negatives = scores.histograms.positives, scores.histograms.negatives
-    return lambda weights: iou_at(weights @ positives, weights @ negatives, scores.threshold_bin)
+    return scores.overlaps.iou
 
 
 def image_ap_of(scores: CellScores) -> Figure:
@@ -94,24 +91,28 @@ def gain(
     Returns:
         The gain, or None where a category or network was not measured with both. Categories that have only one of
         both are left out.
+
+    Raises:
+        SeasError: cells of a category were tested on different images.
     """
-    own, other = (_figures(cells, store, task, figure, name) for name in (source, baseline))
-    both = sorted(own.keys() & other.keys())
-    if not both:
-        return None
-    return paired_gain({key: own[key] for key in both}, {key: other[key][0] for key in both}, draws=draws)
-
-
-def _figures(
-    cells: Sequence[Cell], store: CellStore, task: str, figure: str, source: str
-) -> dict[str, tuple[list[Figure], list[Any]]]:
-    found: dict[str, tuple[list[Figure], list[Any]]] = {}
+    found: dict[str, dict[str, tuple[list[Figure], list[Figure]]]] = {}
+    images: dict[str, CellScores] = {}
     for cell in cells:
-        if (cell.task, cell.source) == (task, source) and store.is_done(cell):
-            scores = CellScores.load(store.path(cell, ".npz"))
-            functions, _ = found.setdefault(f"{cell.category} {cell.network}", ([], scores.groups.tolist()))
-            functions.append(FIGURES[figure](scores))
-    return found
+        if cell.task != task or cell.source not in (source, baseline) or not store.is_done(cell):
+            continue
+        scores = CellScores.load(store.path(cell, ".npz"))
+        first = images.setdefault(cell.category, scores)
+        if scores.names.tolist() != first.names.tolist():
+            message = f"{store.path(cell)}: has other test images than the cells before; delete it to measure it again."
+            raise SeasError(message)
+        pair = found.setdefault(cell.category, {}).setdefault(cell.network, ([], []))
+        pair[cell.source == baseline].append(FIGURES[figure](scores))
+    comparisons = {
+        category: Comparison(images[category].groups.tolist(), both)
+        for category, networks in found.items()
+        if (both := [pair for pair in networks.values() if all(pair)])
+    }
+    return paired_gain(comparisons, draws=draws) if comparisons else None
 
 
 def summarise(cells: Sequence[Cell], store: CellStore, draws: int = 2000) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images of a category are tested on, and which choose the threshold."""
+"""Which images of a category are tested on."""
 
 from __future__ import annotations
 
@@ -50,36 +50,34 @@ def load_masks(masks: Sequence[Path | None], size: int) -> NDArray[np.bool_]:
     return np.asarray(torch.stack([mask.float() for mask in loaded])[:, 0].numpy() > 0)
 
 
-def read_test_set(folders: CategoryFolders) -> tuple[TruePictures, TruePictures]:
-    """Divide a category's defects as the SeaS run did.
+def read_test_set(folders: CategoryFolders) -> TruePictures:
+    """Return the images that a network is tested on, whatever it was trained on.
 
     Args:
         folders: the category and its run.
 
     Returns:
-        The test set: all test images but the few-shot ones and others of their groups, by content; and the validation
-        set: the few-shot images and as many training normals.
+        All test images but the few-shot ones of the run, and others of their groups.
 
     Raises:
         SeasError: a folder cannot be read, or no defect or no normal image is left to test on.
     """
     category = read_mvtec_folder(folders.root)
     record = load_split(folders.run / "split.json")
-    listed = folders.root / "groups.csv"
-    groups = read_groups(listed) if listed.is_file() else Groups()
+    listed = folders.groups or folders.root / "groups.csv"
+    groups = read_groups(listed) if folders.groups or listed.is_file() else Groups()
     tested: list[tuple[Path, Path | None]] = [(path, None) for path in category.test_others]
     tested += [(one.image, one.mask) for samples in category.defects.values() for one in samples]
     seen = set(record.forbidden_hashes)
-    left = [(image, mask) for image, mask in tested if content_hash(image) not in seen]
+    taken = {groups.of(image) for image, _ in tested if content_hash(image) in record.fine_tuning_hashes}
+    left = [
+        (image, mask) for image, mask in tested if content_hash(image) not in seen and groups.of(image) not in taken
+    ]
     if not any(mask is None for _, mask in left) or all(mask is None for _, mask in left):
         message = f"{folders.root}: no normal or no defect test image is left beside the few-shot images; add some."
         raise SeasError(message)
-    few_shot = [(one.image, one.mask) for one in record.split.samples]
-    normals = [(path, None) for path in category.normals[: len(few_shot)]]
-    return _pictures(left, folders.root, groups), _pictures([*few_shot, *normals], folders.root, groups)
-
-
-def _pictures(pairs: Sequence[tuple[Path, Path | None]], root: Path, groups: Groups) -> TruePictures:
-    images = tuple(image for image, _ in pairs)
-    names = tuple(str(path.relative_to(root)) if path.is_relative_to(root) else str(path) for path in images)
-    return TruePictures(images, tuple(mask for _, mask in pairs), names, tuple(groups.of(path) for path in images))
+    images = tuple(image for image, _ in left)
+    names = tuple(path.relative_to(folders.root).as_posix() for path in images)
+    # A group of one is named after the image, and not after the folder that the category lies in.
+    members = tuple(groups.of(path) if groups.lists(path) else name for path, name in zip(images, names, strict=True))
+    return TruePictures(images, tuple(mask for _, mask in left), names, members)

@@ -45,7 +45,7 @@ class FeaturesAsImages(nn.Module):
         return features
 
 
-def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
+def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0, scaled: bool = True) -> float:
     """Return the Kernel Inception Distance (KID: squared maximum mean discrepancy, cubic kernel) of features.
 
     Source: M. Binkowski et al., "Demystifying MMD GANs", ICLR 2018, with other features than Inception's. It is
@@ -55,6 +55,7 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
         real: ``[N, F]``.
         generated: ``[M, F]``.
         seed: seed of the subsets that are averaged.
+        scaled: standardise each feature by the real images' spread; not for Inception's, which KID takes as they are.
 
     Raises:
         ValueError: fewer than two images of a kind.
@@ -64,8 +65,8 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> float:
         message = f"a distance of {len(real)} real and {len(generated)} generated images; give two or more of each."
         raise ValueError(message)
     metric = KernelInceptionDistance(FeaturesAsImages(real.shape[1]), subsets=_SUBSETS, subset_size=min(smaller, 50))
-    metric.update(standardise(real, real), real=True)
-    metric.update(standardise(generated, real), real=False)
+    metric.update(standardise(real, real) if scaled else real, real=True)
+    metric.update(standardise(generated, real) if scaled else generated, real=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return float(metric.compute()[0])

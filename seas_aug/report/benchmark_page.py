@@ -208,7 +208,7 @@ def picture_grids(
             own, other = (_first(cells, store, task, category, source) for source in ("seas", baseline))
             if own is None or other is None or own.network != other.network:
                 continue
-            pictures, _ = read_test_set(folders[category])
+            pictures = read_test_set(folders[category])
             scores = [best_iou_per_image(CellScores.load(store.path(cell, ".npz")).histograms) for cell in (own, other)]
             chosen = choose_images(scores[0], scores[1])
             lines = [("image", [picture_of(pictures.images[index], _TILE) for index in chosen])]

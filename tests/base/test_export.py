@@ -31,7 +31,7 @@ def test_export_with_and_without_masks(tmp_path, monkeypatch):
     torch.manual_seed(0)
     unet = DiffusionModule(10, 1.25, tmp_path / "tokenizer")
     save_checkpoint(unet, tmp_path / "unet.ckpt")
-    target = tmp_path / "weights" / "v5"
+    target = tmp_path / "weights" / "v6"
     export_base("embedded", tmp_path / "unet.ckpt", output=target)
     assert load_base(str(target)).mask_predictor is None
     masks = MaskPretraining(str(target), 10)
@@ -40,7 +40,7 @@ def test_export_with_and_without_masks(tmp_path, monkeypatch):
     # Its own output folder as the source of the autoencoder, and of the base that the masks were trained on.
     export_base(str(target), tmp_path / "unet.ckpt", tmp_path / "masks.ckpt", target)
     monkeypatch.setattr(load, "_WEIGHTS", tmp_path / "weights")
-    found = load_base("embedded-v5")
+    found = load_base("embedded-v6")
     card = json.loads((target / "base.json").read_text())
     assert {name.split("/")[0] for name in card["sha256"]} == {"unet", "vae", "text_encoder", "mask_predictor"}
     assert float(found.vae.config.scaling_factor) == 1.25
@@ -52,7 +52,7 @@ def test_export_with_and_without_masks(tmp_path, monkeypatch):
     save_checkpoint(details, tmp_path / "details.ckpt")
     assert (tmp_path / "details.ckpt").stat().st_size < 7e6
     export_base(str(target), tmp_path / "unet.ckpt", tmp_path / "details.ckpt", target)
-    finished = load_base("embedded-v5").mask_predictor
+    finished = load_base("embedded-v6").mask_predictor
     assert_equal_in_half(finished, details.predictor)
     assert torch.equal(finished.head[-1].weight, found.mask_predictor.head[-1].weight)  # the other stage's part
     assert finished.detail is not None

@@ -23,12 +23,12 @@ def dc_folder(tmp_path_factory):
 
 def make_embedded(base_folder, folder):
     """Lay a base out as the embedded one lies in the package."""
-    shutil.copytree(base_folder, folder / "v5")
+    shutil.copytree(base_folder, folder / "v6")
     hashes = {
-        path.relative_to(folder / "v5").as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (folder / "v5").rglob("*.safetensors")
+        path.relative_to(folder / "v6").as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (folder / "v6").rglob("*.safetensors")
     }
-    (folder / "v5" / "base.json").write_text(json.dumps({"name": "embedded-v5", "sha256": hashes}))
+    (folder / "v6" / "base.json").write_text(json.dumps({"name": "embedded-v6", "sha256": hashes}))
     return folder
 
 
@@ -73,12 +73,12 @@ def test_half_precision_weights_are_loaded_as_float32(tmp_path):
 
 def test_embedded(base_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "_WEIGHTS", make_embedded(base_folder, tmp_path))
-    assert load_base().name == load_base("embedded").name == load_base("embedded-v5").name == "embedded-v5"
+    assert load_base().name == load_base("embedded").name == load_base("embedded-v6").name == "embedded-v6"
 
 
 def test_damaged_embedded_weights(base_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "_WEIGHTS", make_embedded(base_folder, tmp_path))
-    path = tmp_path / "v5" / "vae" / "diffusion_pytorch_model.safetensors"
+    path = tmp_path / "v6" / "vae" / "diffusion_pytorch_model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
@@ -87,7 +87,7 @@ def test_damaged_embedded_weights(base_folder, tmp_path, monkeypatch):
     path.unlink()
     with pytest.raises(SeasError, match="lacks a file of the embedded base"):
         load_base()
-    (tmp_path / "v5" / "base.json").unlink()
+    (tmp_path / "v6" / "base.json").unlink()
     with pytest.raises(SeasError, match="install seas_aug again"):
         load_base()
 
@@ -143,9 +143,9 @@ def test_broken_folders_give_one_sentence(base_folder, tmp_path, damage, message
 
 
 def test_unknown_bases():
-    with pytest.raises(SeasError, match="base 'embedded-v9' is not in this package, which has 'embedded-v5'"):
+    with pytest.raises(SeasError, match="base 'embedded-v9' is not in this package, which has 'embedded-v6'"):
         load_base("embedded-v9")
-    with pytest.raises(SeasError, match="'embedded-v4' is no longer in this package, which has 'embedded-v5'"):
+    with pytest.raises(SeasError, match="'embedded-v4' is no longer in this package, which has 'embedded-v6'"):
         load_base("embedded-v4")
     with pytest.raises(SeasError, match="could not be loaded"):
         load_base("/no/such/folder/anywhere")

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 import shutil
 
 import pytest
 
 from seas_aug.benchmark.grid import CategoryFolders
+from seas_aug.generate.model_hash import find_model, model_hash
+from seas_aug.generate.writer import SETTINGS
 from tests.anomalib_plugin import rendered
 from tests.generate.fake import make_run
 
@@ -16,4 +19,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> CategoryFolders:
     generated = rendered.make_generated(folder / "pairs", root)
     make_run(folder / "run")
     shutil.copy(generated / "split.json", folder / "run")
+    settings = json.loads((generated / SETTINGS).read_text())
+    settings["settings"]["model"] = model_hash(find_model(folder / "run"))
+    (generated / SETTINGS).write_text(json.dumps(settings))
     return CategoryFolders(root, folder / "run", generated)

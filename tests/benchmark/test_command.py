@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,10 +12,12 @@ import pytest
 from seas_aug.benchmark.command import format_table, plan, run_benchmark
 from seas_aug.benchmark.config import COMPACT_NETWORKS, BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.grid import CategoryFolders
-from seas_aug.benchmark.prepare import prepare
+from seas_aug.benchmark.prepare import data_of, pairs_of, prepare
+from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.cli.benchmark import is_anomalibs
 from seas_aug.cli.main import main
 from seas_aug.errors import SeasError
+from tests.generate.fake import make_run
 
 TINY = {"unet": {"architecture": "Unet", "encoder": "resnet18", "options": {"decoder_channels": [32, 16, 16, 8, 8]}}}
 
@@ -99,16 +103,48 @@ def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:
         ({"detectors": ["nonsense"]}, "no detector of the benchmark"),
         ({"segmentation": {"mine": {"nonsense": 1}}}, "segmentation.mine"),
         ({"seeds": [0, 0]}, "planned twice"),
+        ({"detectors": ["patchcore-compact"]}, "learns from normal images alone"),
+        ({"one_class": ["draem-compact"]}, "learns from anomalies"),
+        ({"detection_sources": ["cut_paste"]}, "detection_sources has 'cut_paste'"),
+        ({"segmentation_sources": ["perlin"]}, "segmentation_sources has 'perlin'"),
+        ({"quality": ["vgg"]}, "quality has 'vgg'"),
     ):
         with pytest.raises(SeasError, match=words):
             run_benchmark(_config(folders, tmp_path, **config))
     with pytest.raises(SeasError, match="part twice"):
         BenchmarkConfig([CategoryEntry(folders.root)] * 2, tmp_path)
+    with pytest.raises(SeasError, match="generated without run"):
+        BenchmarkConfig([CategoryEntry(folders.root, generated=folders.generated)], tmp_path)
     with pytest.raises(SeasError, match="no category"):
         BenchmarkConfig([], tmp_path)
     with pytest.raises(SeasError, match="pairs is 0"):
         _config(folders, tmp_path, pairs=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_pairs_of_another_model_are_refused(folders: CategoryFolders, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other")
+    (other / "model" / "unet" / "weights.safetensors").write_bytes(b"678")
+    (other / "split.json").write_bytes((folders.run / "split.json").read_bytes())
+    with pytest.raises(SeasError, match="was not made with the model"):
+        pairs_of(dataclasses.replace(folders, run=other))
+
+
+def test_other_images_make_other_cells(folders: CategoryFolders, tmp_path: Path) -> None:
+    copy = dataclasses.replace(folders, root=Path(shutil.copytree(folders.root, tmp_path / "part")))
+    assert data_of(copy) == data_of(folders)
+    shutil.copy(copy.root / "test/good/000.png", copy.root / "test/good/900.png")
+    more = data_of(copy)
+    assert more != data_of(folders)
+    (tmp_path / "groups.csv").write_text("folder,file,group\ntest/hole,000.png,a\ntest/good,001.png,a\n")
+    grouped = dataclasses.replace(copy, groups=tmp_path / "groups.csv")
+    assert data_of(grouped) != more
+    assert set(read_test_set(copy).names) - set(read_test_set(grouped).names) == {"test/good/001.png"}
+    before = pairs_of(folders)
+    pairs = Path(shutil.copytree(folders.generated, tmp_path / "pairs"))
+    lines = (pairs / "manifest.jsonl").read_text().splitlines()
+    (pairs / "manifest.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    assert pairs_of(dataclasses.replace(folders, generated=pairs)) != before
 
 
 def test_command_line(folders: CategoryFolders, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from seas_aug.benchmark.grid import CategoryFolders, TaskGrid, plan_cells
 from seas_aug.benchmark.measure import CellScores, Measurement, detector_settings, segmentation_settings
+from seas_aug.benchmark.predictions import Overlaps
 from seas_aug.benchmark.runner import run_cells
 from seas_aug.benchmark.scores import average_precision, make_histograms
 from seas_aug.benchmark.store import CellStore
@@ -52,14 +53,13 @@ def test_figures_of_weighted_images_are_those_of_repeated_ones() -> None:
     maps = (rng.random(masks.shape) + 0.3 * masks).astype(np.float32)
     histograms = make_histograms(maps, masks, bins=400)
     names = np.array(list("abcde"))
-    scores = CellScores(histograms, 100, maps.max((1, 2)), masks.any((1, 2)), names, names)
+    overlaps = Overlaps(np.arange(5), np.ones(5, int), np.full(5, 9))
+    scores = CellScores(histograms, overlaps, maps.max((1, 2)), masks.any((1, 2)), names, names)
     weights = np.array([[1, 0, 2, 1, 1]])
     repeated = np.repeat(np.arange(5), weights[0])
     positives, negatives = (kind[repeated].sum(0) for kind in (histograms.positives, histograms.negatives))
     assert pixel_ap_of(scores)(weights)[0] == pytest.approx(average_precision(positives, negatives))
-    found = maps[repeated] >= histograms.edges[100]
-    truth = masks[repeated]
-    assert pixel_iou_of(scores)(weights)[0] == pytest.approx((found & truth).sum() / (found | truth).sum())
+    assert pixel_iou_of(scores)(weights)[0] == pytest.approx((0 + 2 * 2 + 3 + 4) / (5 * (9 + 1)))
     images = make_histograms(
         maps.max((1, 2))[repeated][:, None, None], masks.any((1, 2))[repeated][:, None, None], bins=100
     )
@@ -72,10 +72,11 @@ def test_scores_are_kept(tmp_path: Path) -> None:
     masks[1, 0] = True
     histograms = make_histograms(masks.astype(float), masks)
     names = np.array(["test/good/0.png", "test/hole/0.png"])
-    kept = CellScores(histograms, 1, np.array([0.0, 1.0]), masks.any((1, 2)), names, names)
+    overlaps = Overlaps(np.array([0, 3]), np.array([1, 0]), np.array([0, 4]))
+    kept = CellScores(histograms, overlaps, np.array([0.0, 1.0]), masks.any((1, 2)), names, names)
     kept.save(tmp_path / "a.npz")
     again = CellScores.load(tmp_path / "a.npz")
-    assert (again.histograms.positives == histograms.positives).all() and again.threshold_bin == 1
+    assert (again.histograms.positives == histograms.positives).all() and again.overlaps.found.tolist() == [0, 3]
     assert again.names.tolist() == names.tolist()
     (tmp_path / "a.npz").write_bytes(b"PK")
     with pytest.raises(SeasError, match="measured again"):

@@ -27,7 +27,7 @@ def test_command(category_folder, tmp_path, capsys):
     output = tmp_path / "result.json"
     assert main(["--data", str(category_folder), "--output", str(output)]) == 0
     result = json.loads(output.read_text())
-    assert result["base"] == "embedded-v5"
+    assert result["base"] == "embedded-v6"
     figures = result["categories"][category_folder.name]
     assert figures["psnr"]["model"] > 20
     assert category_folder.name in capsys.readouterr().out

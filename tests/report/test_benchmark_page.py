@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from seas_aug.benchmark.measure import CellScores
+from seas_aug.benchmark.predictions import Overlaps
 from seas_aug.benchmark.scores import make_histograms
 from seas_aug.report.benchmark_page import choose_images, precision_recall
 
@@ -18,7 +19,8 @@ def test_curve_by_hand() -> None:
     scores = np.array([[[0.1, 0.2, 0.3, 0.4]]])
     masks = np.array([[[False, True, False, True]]])
     names = np.array(["a"])
-    kept = CellScores(make_histograms(scores, masks, 100), 1, np.array([0.4]), np.array([True]), names, names)
+    overlaps = Overlaps(np.array([1]), np.array([0]), np.array([2]))
+    kept = CellScores(make_histograms(scores, masks, 100), overlaps, np.array([0.4]), np.array([True]), names, names)
     precision, recall = precision_recall(kept)
     assert precision.tolist()[:4] == pytest.approx([1, 1 / 2, 2 / 3, 1 / 2])
     assert recall.tolist()[:4] == pytest.approx([1 / 2, 1 / 2, 1, 1])

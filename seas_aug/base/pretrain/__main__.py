@@ -150,7 +150,7 @@ def diffusion(
 
 
 def masks(
-    base: str = "seas_aug/base/weights/v5",
+    base: str = "seas_aug/base/weights/v6",
     output: Path = Path("runs/base/masks"),
     steps: int = 4000,
     batch_size: int = 4,

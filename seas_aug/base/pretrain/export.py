@@ -16,7 +16,7 @@ def export_base(
     autoencoder: str = "runs/base/autoencoder/final.ckpt",
     diffusion: str = "runs/base/diffusion/final.ckpt",
     masks: Path | None = None,
-    output: Path = Path("seas_aug/base/weights/v5"),
+    output: Path = Path("seas_aug/base/weights/v6"),
 ) -> None:
     """Stage 3: write ``unet``, ``vae``, ``text_encoder``, ``tokenizer``, ``scheduler`` and their hashes.
 
