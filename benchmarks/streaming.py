@@ -159,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the detector, and of the producer.")
     parser.add_argument("--output", type=Path, required=True, help="JSON to write.")
     options = parser.parse_args(argv)
+    threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
         result = measure(options)
@@ -166,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SeasError as error:
         print(f"streaming: error: {error}", file=sys.stderr)
         return 2
+    finally:
+        torch.set_num_threads(threads)
     stream = result["stream"]
     print(
         f"{options.steps} updates: {result['fixed']['updates_per_second']:.2f} a second on a fixed pool, "

@@ -16,6 +16,7 @@ from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import summarise, table
 from seas_aug.config import as_plain
 from seas_aug.data.category import read_mvtec_folder
+from seas_aug.errors import SeasError
 
 _SHOWN = {
     "detection": ("pixel_ap", "pixel_iou", "image_ap"),
@@ -39,6 +40,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     """
     if config.dry_run:
         return plan(config)
+    if config.textures is not None and not config.textures.is_dir():
+        raise SeasError(f"textures is {config.textures}, which is no folder; give one with pictures, or leave it out.")
     for entry in config.categories:
         read_mvtec_folder(entry.root)  # all mistakes before anything that takes hours
     from seas_aug.report.benchmark_page import write_report
@@ -46,12 +49,13 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     grids = config.grids()
     plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
     folders = {entry.root.name: prepare(entry, config) for entry in config.categories}
-    common = {name: data_of(where) for name, where in folders.items()}
+    textures = "rendered" if config.textures is None else config.textures.name
+    common = {name: {**data_of(where), "textures": textures} for name, where in folders.items()}
     pairs = {name: pairs_of(where) for name, where in folders.items()}
     cells = plan_cells(grids, list(folders), config.seeds, common, pairs)
     store = CellStore(config.output / "cells")
     atomic_write_text(config.output / "config.json", json.dumps(as_plain(config), indent=1, sort_keys=True) + "\n")
-    failed = run_cells(cells, Measurement(folders, store), store, config.devices)
+    failed = run_cells(cells, Measurement(folders, store, config.textures), store, config.devices)
     found = summarise(cells, store, config.draws)
     atomic_write_text(config.output / "summary.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     write_report(config.output, cells, store, folders, found, as_plain(config))

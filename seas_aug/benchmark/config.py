@@ -68,6 +68,8 @@ class BenchmarkConfig:
         quality: features of the images' own quality (IS, KID, IC-LPIPS): ``wavelets`` needs no download, ``inception``
             is the paper's; empty leaves it out.
         segmentation_sources: sources of defects for the segmentation networks; ``few_shot`` is the real ones alone.
+        textures: folder of pictures that fill Perlin anomalies, such as DTD's ``images`` (paper). None renders some,
+            which are simpler: then the figures of ``perlin`` are no published baseline.
         preset: settings of SeaS where it is fine-tuned: ``default``, or ``paper`` for Stable Diffusion on a GPU.
         base: base model where SeaS is fine-tuned; None takes the preset's.
         pairs: generated pairs of each type (paper: 1000); 100 show most of what the embedded base can vary.
@@ -88,6 +90,7 @@ class BenchmarkConfig:
     quality: list[str] = field(default_factory=lambda: ["wavelets"])
     detection_sources: list[str] = field(default_factory=lambda: ["none", "perlin", "cutpaste", "seas"])
     segmentation_sources: list[str] = field(default_factory=lambda: ["few_shot", "cutpaste", "seas"])
+    textures: Path | None = None
     preset: Literal["default", "paper"] = "default"
     base: str | None = None
     pairs: int = 100

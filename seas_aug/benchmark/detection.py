@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from anomalib.data import MVTecAD, PredictDataset
+from anomalib.data import PredictDataset, Tabular
 from anomalib.engine import Engine
 from anomalib.models.components.base import AnomalibModule
 from lightning import seed_everything
@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import Resize
 
 from seas_aug.benchmark.predictions import Predictions
 from seas_aug.benchmark.test_set import TruePictures, load_masks
+from seas_aug.data.category import read_mvtec_folder
 from seas_aug.errors import SeasError
 
 
@@ -30,7 +31,7 @@ def train_detector(
     steps: int,
     batch_size: int,
     seed: int,
-) -> tuple[Engine, MVTecAD]:
+) -> tuple[Engine, Tabular]:
     """Train a detector on a category.
 
     Args:
@@ -49,12 +50,13 @@ def train_detector(
         SeasError: a folder cannot be used.
     """
     seed_everything(seed, workers=True)
-    datamodule = MVTecAD(
-        root=root.parent,
-        category=root.name,
+    datamodule = Tabular(
+        name=root.name,
+        samples=list_samples(root),
         train_batch_size=batch_size,
         eval_batch_size=8,
         num_workers=0,
+        val_split_mode="same_as_test",
     )
     length: dict[str, Any] = {"max_steps": steps} if steps else {"max_epochs": 1}
     engine = Engine(
@@ -70,6 +72,32 @@ def train_detector(
     )
     engine.fit(model=model, datamodule=datamodule)
     return engine, datamodule
+
+
+def list_samples(root: Path) -> list[dict[str, Any]]:
+    """Return a category as the table that anomalib's ``Tabular`` reads.
+
+    anomalib's ``MVTecAD`` reads png files alone and pairs images with masks by the order of their names.
+
+    Args:
+        root: category in MVTec layout, with files of any kind that seas_aug reads.
+
+    Raises:
+        SeasError: a folder cannot be read.
+    """
+    category = read_mvtec_folder(root)
+    rows: list[tuple[Path, str, Path | None]] = [(path, "train", None) for path in category.normals]
+    rows += [(path, "test", None) for path in category.test_others]
+    rows += [(one.image, "test", one.mask) for samples in category.defects.values() for one in samples]
+    return [
+        {
+            "image_path": str(image.absolute()),
+            "split": split,
+            "label_index": int(mask is not None),
+            "mask_path": "" if mask is None else str(mask.absolute()),
+        }
+        for image, split, mask in rows
+    ]
 
 
 def predict(

@@ -25,7 +25,8 @@ class DetectorVariant:
     Args:
         make: from the side of the images in pixels and a folder of textures to the detector.
         size: side of the images in pixels.
-        steps: optimiser updates; 0 for one pass over the training images.
+        steps: optimiser updates as Lightning counts them (GLASS steps two optimisers for a batch); 0 for one pass over
+            the training images.
         batch_size: images per update.
         one_class: whether it learns from normal images alone.
         needs: what has to be downloaded, if anything.
@@ -65,9 +66,9 @@ VARIANTS: dict[str, DetectorVariant] = {
         lambda size, textures: NarrowDraem(16, 1e-3, size, textures), size=128, steps=1200, batch_size=4
     ),
     "glass": DetectorVariant(
-        lambda size, _: Glass(input_shape=(size, size), **_common(size)),
+        lambda size, textures: Glass(input_shape=(size, size), anomaly_source_path=textures, **_common(size)),
         size=256,
-        steps=8000,
+        steps=16000,
         batch_size=8,
         needs="ImageNet weights of Wide ResNet-50",
     ),

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class CellScores:
                 rest = (content[name] for name in ("image_scores", "labels", "names", "groups"))
                 overlaps = Overlaps(*(content[name] for name in ("found", "wrong", "size")))
                 return cls(ScoreHistograms(content["edges"], *counts), overlaps, *rest)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             message = f"{path}: cannot be read ({error}); delete the cell's .json, and it is measured again."
             raise SeasError(message) from error
 
@@ -85,10 +86,12 @@ class Measurement:
     Args:
         folders: of each category, by its name.
         store: where scores are kept.
+        textures: pictures that fill Perlin anomalies; None renders some.
     """
 
     folders: dict[str, CategoryFolders]
     store: CellStore
+    textures: Path | None = None
 
     def __call__(self, cell: Cell) -> dict[str, Any]:
         """Train and test; keep the scores, return the figures.
@@ -109,7 +112,7 @@ class Measurement:
             chosen = {name: cell.settings[name] for name in ("size", "count")}
             found = measure_quality(folders, cell.source, seed=cell.seed, features=cell.network, **chosen)
             return {"types": found.pop("types"), "metrics": found}
-        test = segment(cell, folders) if cell.task == "segmentation" else detect(cell, folders)
+        test = segment(cell, folders) if cell.task == "segmentation" else detect(cell, folders, self.textures)
         metrics, histograms, overlaps = evaluate(test)
         CellScores(
             histograms.coarser(_FACTOR),
@@ -141,7 +144,7 @@ def segment(cell: Cell, folders: CategoryFolders) -> Predictions:
     return predict(module, read_test_set(folders))
 
 
-def detect(cell: Cell, folders: CategoryFolders) -> Predictions:
+def detect(cell: Cell, folders: CategoryFolders, textures: Path | None = None) -> Predictions:
     """Train one of anomalib's detectors; return what it says about the test images."""
     from lightning import seed_everything
 
@@ -153,7 +156,7 @@ def detect(cell: Cell, folders: CategoryFolders) -> Predictions:
     variant = get_variant(cell.network)
     size, steps, batch_size = (int(cell.settings[name]) for name in ("size", "steps", "batch_size"))
     with tempfile.TemporaryDirectory() as folder:
-        textures = make_textures(Path(folder) / "textures", size=size, seed=0)
+        textures = textures or make_textures(Path(folder) / "textures", size=size, seed=0)
         seed_everything(cell.seed)
         model = variant.make(size, str(textures))
         source: Any = cell.source

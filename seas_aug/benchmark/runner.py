@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from seas_aug.benchmark.grid import Cell
@@ -29,7 +30,8 @@ def run_cells(cells: Sequence[Cell], measure: Measure, store: CellStore, devices
         measure: measures a cell and returns its figures, plain JSON values; it can be pickled if there are two or more
             devices.
         store: where the rows lie.
-        devices: numbers of the CUDA devices, each of which takes a cell at a time; fewer than two run in this process.
+        devices: numbers of the CUDA devices, each of which takes a cell at a time, in a process of its own; none runs
+            everything in this process.
 
     Returns:
         How many cells failed.
@@ -50,7 +52,7 @@ def run_cells(cells: Sequence[Cell], measure: Measure, store: CellStore, devices
 def _results(
     cells: Sequence[Cell], measure: Measure, store: CellStore, devices: Sequence[str]
 ) -> Iterator[tuple[Cell, str | None]]:
-    if len(devices) < 2:
+    if not devices:
         for cell in cells:
             yield cell, measure_cell(cell, measure, store)
         return
@@ -61,7 +63,11 @@ def _results(
     with ProcessPoolExecutor(len(devices), context, initializer=_take_device, initargs=(free,)) as pool:
         waiting = {pool.submit(measure_cell, cell, measure, store): cell for cell in cells}
         for done in as_completed(waiting):
-            yield waiting[done], done.result()
+            try:
+                yield waiting[done], done.result()
+            except BrokenProcessPool:
+                # Nothing more can be sent to it; those cells have no row, so they are tried the next time.
+                yield waiting[done], "a process was killed, by the system perhaps for want of memory; run it again"
 
 
 def _take_device(free: Any) -> None:

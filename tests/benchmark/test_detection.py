@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from anomalib.data import Tabular
 from lightning import seed_everything
 
 from seas_aug.anomalib_plugin.callback import SeasAugmentation
 from seas_aug.anomalib_plugin.textures import make_textures
-from seas_aug.benchmark.detection import predict, train_detector
+from seas_aug.benchmark.detection import list_samples, predict, train_detector
 from seas_aug.benchmark.detectors import VARIANTS, get_variant
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.benchmark.predictions import Predictions, evaluate
@@ -30,7 +33,9 @@ def _measure(folders: CategoryFolders, name: str, source: Any, textures: str, ou
     return predict(engine, model, read_test_set(folders), 64)
 
 
-@pytest.mark.parametrize(("name", "source"), [("draem-compact", "seas"), ("patchcore-compact", "none")])
+@pytest.mark.parametrize(
+    ("name", "source"), [("draem-compact", "seas"), ("patchcore-compact", "none"), ("patchcore-compact", "seas")]
+)
 def test_training_and_figures(folders: CategoryFolders, textures: str, tmp_path: Path, name: str, source: str) -> None:
     test = _measure(folders, name, source, textures, tmp_path)
     assert test.maps.shape == test.masks.shape == (9, 64, 64)
@@ -40,6 +45,22 @@ def test_training_and_figures(folders: CategoryFolders, textures: str, tmp_path:
     assert all(0 <= value <= 1 for value in metrics.values())
     again = _measure(folders, name, source, textures, tmp_path)
     assert np.allclose(test.maps, again.maps, atol=1e-5)
+
+
+def test_files_that_mvtec_ad_does_not_read(folders: CategoryFolders, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(folders.root, tmp_path / "part"))
+    for number, path in enumerate(sorted((root / "test" / "hole").iterdir())):
+        cv2.imwrite(str(path.with_name(f"{number + 8}.jpg")), cv2.imread(str(path)))  # 8, 9, 10, 11: two orders
+        mask = root / "ground_truth" / "hole" / f"{path.stem}_mask.png"
+        mask.rename(mask.with_name(f"{number + 8}_mask.png"))
+        path.unlink()
+    datamodule = Tabular(name="part", samples=list_samples(root), num_workers=0, val_split_mode="same_as_test")
+    datamodule.setup("fit")
+    table = datamodule.test_data.samples
+    holes = table[table["image_path"].str.contains("hole")]
+    assert len(holes) == 4 and len(datamodule.train_data) == 6
+    for image, mask in zip(holes["image_path"], holes["mask_path"], strict=True):
+        assert Path(mask).stem == f"{Path(image).stem}_mask"
 
 
 def test_every_variant_can_be_trained_or_says_what_it_needs() -> None:

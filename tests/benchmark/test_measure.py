@@ -78,6 +78,8 @@ def test_scores_are_kept(tmp_path: Path) -> None:
     again = CellScores.load(tmp_path / "a.npz")
     assert (again.histograms.positives == histograms.positives).all() and again.overlaps.found.tolist() == [0, 3]
     assert again.names.tolist() == names.tolist()
-    (tmp_path / "a.npz").write_bytes(b"PK")
-    with pytest.raises(SeasError, match="measured again"):
-        CellScores.load(tmp_path / "a.npz")
+    whole = (tmp_path / "a.npz").read_bytes()
+    for damaged in (b"PK", whole[: len(whole) // 2]):
+        (tmp_path / "a.npz").write_bytes(damaged)
+        with pytest.raises(SeasError, match="measured again"):
+            CellScores.load(tmp_path / "a.npz")

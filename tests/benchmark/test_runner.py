@@ -90,6 +90,10 @@ def test_every_device_takes_cells(tmp_path: Path) -> None:
     assert run_cells(CELLS, figure, store, devices=["0", "1"]) == 0
     used = {row["device"] for cell in CELLS if (row := store.read(cell))}
     assert used <= {"0", "1"} and used
+    one = CellStore(tmp_path / "one")
+    run_cells(CELLS[:1], figure, one, devices=["1"])
+    found = one.read(CELLS[0])
+    assert found is not None and found["device"] == "1"
     alone = CellStore(tmp_path / "alone")
     run_cells(CELLS, figure, alone)
     assert table(store) == table(alone)
