@@ -287,10 +287,7 @@ class SamplingConfig:
         for name in ("strength", "copied_strength"):
             value = getattr(self, name)
             _check(0 < value <= 1, f"sampling.{name} is {value}; give a number above 0 and up to 1.")
-        _check(
-            0 <= self.copied_share <= 1,
-            f"sampling.copied_share is {self.copied_share}; give a number from 0 to 1.",
-        )
+        _check(0 <= self.copied_share <= 1, f"sampling.copied_share is {self.copied_share}; give a number from 0 to 1.")
         for name, known in (("guidance_from", ("normal", "empty")), ("background", ("reference", "generated"))):
             value = getattr(self, name)
             _check(value in known, f"sampling.{name} is {value!r}; give {known[0]!r} or {known[1]!r}.")

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,9 +21,9 @@ from seas_aug.benchmark.summary import table
 from seas_aug.benchmark.test_set import TruePictures, read_test_set
 from seas_aug.report.contact_sheet import Picture
 from seas_aug.report.environment import describe_environment
+from seas_aug.report.page import png_uri, render_template, strip_uri
 from seas_aug.report.pictures import flat_picture, heat_picture, picture_of
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _TILE = 96
 _BASELINES = {"detection": "perlin", "one_class": "none", "segmentation": "few_shot"}
 HEADLINE = {"detection": "pixel_ap", "one_class": "image_ap", "segmentation": "pixel_iou"}
@@ -61,27 +59,19 @@ def write_report(
         summary: the headline.
         settings: of the benchmark, as plain values.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     rows = table(cells, store)
     tasks = [task for task in HEADLINE if any(row["task"] == task for row in rows)]
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     done = [(cell, row) for cell in cells if (row := store.read(cell)) is not None]
-    page = environment.get_template("benchmark.html").render(
+    page = render_template(
+        "benchmark.html",
         summary=summary,
         rows=rows,
         tasks=tasks,
         titles=TITLES,
         quality_titles=QUALITY_TITLES,
         format_figure=format_figure,
-        bars={task: _as_uri(draw_bars(rows, task)) for task in tasks},
-        curves={task: _as_uri(draw_curves(cells, store, task)) for task in tasks},
+        bars={task: png_uri(draw_bars(rows, task)) for task in tasks},
+        curves={task: png_uri(draw_curves(cells, store, task)) for task in tasks},
         grids=picture_grids(cells, store, folders),
         seconds=sum(row["seconds"] for _, row in done),
         slowest=sorted(((row["seconds"], str(cell)) for cell, row in done), reverse=True)[:5],
@@ -219,7 +209,7 @@ def picture_grids(
                 heat = [heat_picture(torch.from_numpy(maps[index])[None] / 255, _TILE) for index in chosen]
                 lines.append((cell.source, heat))
             title = f"{category}, {own.network}"
-            grids.append({"title": title, "lines": [(label, _strip(found)) for label, found in lines]})
+            grids.append({"title": title, "lines": [(label, strip_uri(found)) for label, found in lines]})
     return grids
 
 
@@ -262,13 +252,3 @@ def _png(figure: Any) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
-
-
-def _strip(pictures: Sequence[Picture]) -> str:
-    gap = np.full((_TILE, 4, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (picture, gap)][:-1]
-    return _as_uri(cv2.imencode(".png", np.hstack(parts)[..., ::-1])[1].tobytes())
-
-
-def _as_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
 import torch
 
 from seas_aug.anomalib_plugin.pool import PoolEntry, read_manifest
@@ -23,13 +20,13 @@ from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from seas_aug.report.contact_sheet import Cell, Picture, Row, save_contact_sheet
 from seas_aug.report.demo_detector import METRICS
 from seas_aug.report.environment import describe_environment
+from seas_aug.report.page import render_template
 from seas_aug.report.pictures import heat_picture, mask_picture, outlined, picture_of, spread
 
 if TYPE_CHECKING:
     from seas_aug.report.demo import DemoFolders
     from seas_aug.report.stages import Stages
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _TILE, _COLUMNS = 128, 4
 SOURCE_TITLES = {"seas": "SeaS", "perlin": "Perlin (anomalib)"}
 
@@ -123,17 +120,8 @@ def render_page(
         settings: name -> value.
         seconds: stage -> seconds.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["strip"] = _as_data_uri
-    return environment.get_template("demo.html").render(
+    return render_template(
+        "demo.html",
         blocks=blocks,
         sources={source: SOURCE_TITLES[source] for source in metrics},
         metrics=metrics,
@@ -190,14 +178,6 @@ def _attention(pipe: SeaSPipeline, name: str, paths: Sequence[Path]) -> tuple[Pi
     size = int(pipe.config.image_size)
     images = to_model_range(torch.stack([load_image(path, size, "squash") for path in paths]))
     return tuple(heat_picture(one, _TILE) for one in attention_heatmaps(pipe, images, [name] * len(paths)))
-
-
-def _as_data_uri(pictures: Sequence[Picture]) -> str:
-    """Return pictures side by side as the address of an embedded PNG."""
-    gap = np.full((_TILE, 4, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (picture, gap)][:-1]
-    _, data = cv2.imencode(".png", np.hstack(parts)[..., ::-1])
-    return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def _as_cell(block: Block) -> Cell:

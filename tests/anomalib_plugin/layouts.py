@@ -37,14 +37,18 @@ def _lay_out(normals: Path, test_normals: Path, of_type: Callable[[str], tuple[P
             write(masks / f"{stem}{mask_ending}", mask)
 
 
-def mvtec_ad(root: Path) -> Any:
-    part = root / "part"
+def _lay_out_as_mvtec_ad(part: Path, all_types: str | None = None) -> None:
+    """Write MVTec AD's own layout; ``all_types`` is the one folder of a data set that knows no types."""
     _lay_out(
         part / "train" / "good",
         part / "test" / "good",
-        lambda name: (part / "test" / name, part / "ground_truth" / name, "_mask.png"),
+        lambda name: (part / "test" / (all_types or name), part / "ground_truth" / (all_types or name), "_mask.png"),
         ".png",
     )
+
+
+def mvtec_ad(root: Path) -> Any:
+    _lay_out_as_mvtec_ad(root / "part")
     return MVTecAD(root=root, category="part", num_workers=0)
 
 
@@ -182,24 +186,12 @@ def kolektor(root: Path) -> Any:
 
 
 def mpdd(root: Path) -> Any:
-    part = root / "tubes"
-    _lay_out(
-        part / "train" / "good",
-        part / "test" / "good",
-        lambda name: (part / "test" / name, part / "ground_truth" / name, "_mask.png"),
-        ".png",
-    )
+    _lay_out_as_mvtec_ad(root / "tubes")
     return MPDD(root=root, category="tubes", num_workers=0)
 
 
 def vad(root: Path) -> Any:
-    part = root / "vad"
-    _lay_out(
-        part / "train" / "good",
-        part / "test" / "good",
-        lambda _: (part / "test" / "bad", part / "ground_truth" / "bad", "_mask.png"),
-        ".png",
-    )
+    _lay_out_as_mvtec_ad(root / "vad", all_types="bad")
     return VAD(root=root, category="vad", num_workers=0)
 
 
