@@ -11,12 +11,13 @@ which prints every figure as it was and as it is.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import real_defects
@@ -124,7 +125,8 @@ def measure(entry: CategoryEntry, output: Path, settings: RegressionSettings, se
     summary = run_benchmark(config)
     if summary["failed"]:
         raise SeasError(f"{summary['failed']} cell(s) failed; their errors are in {output / 'cells'}.")
-    quality = json.loads(next((output / "cells").glob("quality-*-seas-*.json")).read_text(encoding="utf-8"))
+    (path,) = (output / "cells").glob("quality-*-seas-*.json")  # the folder is this call's own
+    quality = json.loads(path.read_text(encoding="utf-8"))
     masks = real_defects.evaluate(entry.run, entry.root, entry.root / "split.json")
     name = entry.root.name
     pixel_ap, iou = summary["pixel_ap"][name], summary["iou"][name]
@@ -180,6 +182,17 @@ def compare(new: Mapping[str, Mapping[str, float]], old: Mapping[str, Mapping[st
     return "\n".join(lines)
 
 
+def code_hash() -> str:
+    """Return what tells versions of the code and of the embedded base apart: eight hexadecimal digits."""
+    digest = hashlib.sha256()
+    project = Path(__file__).parents[1]
+    for path in sorted((project / "seas_aug").rglob("*")):
+        if path.suffix in {".py", ".json", ".safetensors"}:
+            digest.update(path.relative_to(project).as_posix().encode() + path.read_bytes())
+    digest.update(Path(__file__).read_bytes())
+    return digest.hexdigest()[:8]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Renew the reference.
 
@@ -192,14 +205,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.regression", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Two or more.")
-    parser.add_argument("--work", type=Path, help="Folder to work in, so that it can be gone on with.")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="Folder to work in, so that it can be gone on with; each version of "
+        "the code has a folder of its own in it.",
+    )
     parser.add_argument("--output", type=Path, default=REFERENCE, help="JSON to write.")
     options = parser.parse_args(argv)
     if len(set(options.seeds)) < 2:
         parser.error("--seeds has fewer than two; the noise between seeds needs two or more.")
     settings = RegressionSettings()
     with tempfile.TemporaryDirectory() as temporary:
-        work = options.work or Path(temporary)
+        work = (options.work or Path(temporary)) / code_hash()
         try:
             found = []
             for seed in options.seeds:
@@ -211,7 +229,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     new = make_reference(found)
     known = json.loads(options.output.read_text(encoding="utf-8"))["figures"] if options.output.is_file() else {}
     print(compare(new, known))
-    content = {"figures": new, "seeds": options.seeds, "environment": describe_environment()}
+    content = {
+        "figures": new,
+        "seeds": options.seeds,
+        "settings": asdict(settings),
+        "environment": describe_environment(),
+    }
     atomic_write_text(options.output, json.dumps(content, indent=1, sort_keys=True) + "\n")
     return 0
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seas_aug.atomic import atomic_write_text
 from seas_aug.benchmark.config import BenchmarkConfig
+from seas_aug.benchmark.estimate import cell_work, seas_work
 from seas_aug.benchmark.grid import Cell, plan_cells
 from seas_aug.benchmark.measure import Measurement
 from seas_aug.benchmark.prepare import data_of, pairs_of, prepare
@@ -47,6 +49,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     from seas_aug.report.benchmark_page import write_report
 
     grids = config.grids()
+    config.seas_settings()
     plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
     folders = {entry.root.name: prepare(entry, config) for entry in config.categories}
     textures = "rendered" if config.textures is None else config.textures.name
@@ -55,7 +58,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     cells = plan_cells(grids, list(folders), config.seeds, common, pairs)
     store = CellStore(config.output / "cells")
     atomic_write_text(config.output / "config.json", json.dumps(as_plain(config), indent=1, sort_keys=True) + "\n")
-    failed = run_cells(cells, Measurement(folders, store, config.textures), store, config.devices)
+    failed = run_cells(cells, Measurement(folders, store, config.textures), store, [str(one) for one in config.devices])
     found = summarise(cells, store, config.draws)
     atomic_write_text(config.output / "summary.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     write_report(config.output, cells, store, folders, found, as_plain(config))
@@ -70,7 +73,8 @@ def plan(config: BenchmarkConfig) -> dict[str, Any]:
         config: all settings.
 
     Returns:
-        ``categories`` (types, images), ``cells`` (number by task and network) and ``updates`` (optimiser updates).
+        ``categories`` (types, images), ``cells`` (number by task and network), ``updates`` (optimiser updates) and
+        ``hours``: of one device, estimated by :mod:`seas_aug.benchmark.estimate`.
 
     Raises:
         SeasError: a category, network or source that cannot be used.
@@ -90,7 +94,42 @@ def plan(config: BenchmarkConfig) -> dict[str, Any]:
     counted: dict[str, int] = {}
     for cell in cells:
         counted[f"{cell.task} {cell.network}"] = counted.get(f"{cell.task} {cell.network}", 0) + 1
-    return {"categories": categories, "cells": counted, "updates": sum(updates_of(cell) for cell in cells)}
+    return {
+        "categories": categories,
+        "cells": counted,
+        "updates": sum(updates_of(cell) for cell in cells),
+        "hours": estimate_hours(config, categories, cells),
+    }
+
+
+def estimate_hours(
+    config: BenchmarkConfig, categories: Mapping[str, Mapping[str, Any]], cells: Sequence[Cell]
+) -> dict[str, float]:
+    """Return the estimated hours of one device, for fine-tuning, generating, and the cells of each network.
+
+    Args:
+        config: its preset, base, numbers of images and ``tflops`` count.
+        categories: the plan's.
+        cells: the whole grid; what may be measured already is counted too.
+    """
+    work = seas_work(config.seas_settings())
+    types = {False: 0, True: 0}
+    for entry in categories.values():
+        types[entry["fine_tune"]] += entry["anomaly_types"]
+    generating = [entry for entry in categories.values() if entry["pairs"]]
+    normals = config.normals * len(generating) if config.one_class else 0
+    tflop = {
+        "fine_tune": types[True] * work.fine_tune,
+        "generate": sum(entry["pairs"] for entry in generating) * work.pair + normals * work.normal,
+    }
+    counted: dict[str, float] = {}  # seeds, sources and categories cost the same
+    for cell in cells:
+        key = json.dumps([cell.task, cell.network, cell.settings], sort_keys=True)
+        if key not in counted:
+            counted[key] = cell_work(cell)
+        tflop[cell.network] = tflop.get(cell.network, 0.0) + counted[key]
+    hours = {name: round(value / config.tflops / 3600, 2) for name, value in tflop.items() if value}
+    return {**hours, "total": round(sum(tflop.values()) / config.tflops / 3600, 2)}
 
 
 def updates_of(cell: Cell) -> int:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seas_aug.benchmark.grid import TaskGrid
+from seas_aug.config import FineTuneConfig
 from seas_aug.errors import SeasError
 
 # The smallest variants that learn on two CPU cores; a GPU machine names the full ones.
@@ -46,10 +48,13 @@ class CategoryEntry:
     """
 
     root: Path
-    few_shot: str = "0.3333"
+    few_shot: str | float = "0.3333"
     groups: Path | None = None
     run: Path | None = None
     generated: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "few_shot", str(self.few_shot))  # YAML reads 0.4 as a number
 
 
 @dataclass(frozen=True)
@@ -72,20 +77,23 @@ class BenchmarkConfig:
             which are simpler: then the figures of ``perlin`` are no published baseline.
         preset: settings of SeaS where it is fine-tuned: ``default``, or ``paper`` for Stable Diffusion on a GPU.
         base: base model where SeaS is fine-tuned; None takes the preset's.
+        finetune: other settings of SeaS than the preset's, such as ``{"sampling": {"guidance_scale": 2}}``.
         pairs: generated pairs of each type (paper: 1000); 100 show most of what the embedded base can vary.
         normals: generated normal images for one-class detectors (paper: not stated).
         detector_steps: updates of each detector; None takes the variant's.
         segmentation_steps: updates of each segmentation network; None takes those of ``SegmentationSettings``.
         draws: samples of the bootstrap.
         devices: numbers of the CUDA devices, each of which takes a cell at a time; none for the CPU or a single GPU.
-        dry_run: only print what would be done.
+        dry_run: only print what would be done, with the hours that it takes.
+        tflops: what a device sustains, in TFLOP/s, for those hours. 20 is assumed for an A100, an eighth of its TF32
+            peak; small batches and networks leave most of it idle.
     """
 
     categories: list[CategoryEntry]
     output: Path
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     detectors: list[str] = field(default_factory=lambda: ["draem-compact"])
-    one_class: list[str] = field(default_factory=lambda: ["patchcore-compact"])
+    one_class: list[str] = field(default_factory=lambda: ["patchcore-compact", "padim-compact"])
     segmentation: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(COMPACT_NETWORKS))
     quality: list[str] = field(default_factory=lambda: ["wavelets"])
     detection_sources: list[str] = field(default_factory=lambda: ["none", "perlin", "cutpaste", "seas"])
@@ -93,13 +101,15 @@ class BenchmarkConfig:
     textures: Path | None = None
     preset: Literal["default", "paper"] = "default"
     base: str | None = None
+    finetune: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairs: int = 100
     normals: int = 60
     detector_steps: int | None = None
     segmentation_steps: int | None = None
     draws: int = 2000
-    devices: list[str] = field(default_factory=list)
+    devices: list[str | int] = field(default_factory=list)
     dry_run: bool = False
+    tflops: float = 20.0
 
     def __post_init__(self) -> None:
         names = [entry.root.name for entry in self.categories]
@@ -113,6 +123,25 @@ class BenchmarkConfig:
         for name in ("pairs", "normals", "draws"):
             if getattr(self, name) < 1:
                 raise SeasError(f"{name} is {getattr(self, name)}; give at least 1.")
+        if not self.tflops > 0:
+            raise SeasError(f"tflops is {self.tflops}; give a number above 0.")
+
+    def seas_settings(self) -> FineTuneConfig:
+        """Return the settings of SeaS where it is fine-tuned: the preset's, changed by ``base`` and ``finetune``.
+
+        Raises:
+            SeasError: a setting that there is not, or a value that it cannot have.
+        """
+        from seas_aug.presets import PRESETS
+
+        chosen = PRESETS[self.preset]()
+        for part, changed in self.finetune.items():
+            try:
+                chosen = dataclasses.replace(chosen, **{part: dataclasses.replace(getattr(chosen, part), **changed)})
+            except (AttributeError, TypeError) as error:
+                message = f"finetune has {part}: {changed}; give settings of `seas-aug finetune --help` ({error})."
+                raise SeasError(message) from error
+        return dataclasses.replace(chosen, base=self.base or chosen.base)
 
     def grids(self) -> list[TaskGrid]:
         """Return what is compared in each task.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from anomalib.models import Draem, Glass, Patchcore
+from anomalib.models import Draem, Glass, Padim, Patchcore
 from anomalib.models.components.base import AnomalibModule
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms import v2
@@ -30,6 +30,7 @@ class DetectorVariant:
         batch_size: images per update.
         one_class: whether it learns from normal images alone.
         needs: what has to be downloaded, if anything.
+        training_gflop: 10^9 floating-point operations to train on one image of that size, for the plan of a benchmark.
     """
 
     make: Callable[[int, str], AnomalibModule]
@@ -38,6 +39,7 @@ class DetectorVariant:
     batch_size: int
     one_class: bool = False
     needs: str = ""
+    training_gflop: float = 0.0
 
 
 def _common(size: int, normalised: bool = True) -> dict[str, Any]:
@@ -61,9 +63,13 @@ def _draem(size: int, textures: str) -> AnomalibModule:
 
 
 VARIANTS: dict[str, DetectorVariant] = {
-    "draem": DetectorVariant(_draem, size=256, steps=8000, batch_size=8),
+    "draem": DetectorVariant(_draem, size=256, steps=8000, batch_size=8, training_gflop=1188.0),
     "draem-compact": DetectorVariant(
-        lambda size, textures: NarrowDraem(16, 1e-3, size, textures), size=128, steps=1200, batch_size=4
+        lambda size, textures: NarrowDraem(16, 1e-3, size, textures),
+        size=128,
+        steps=1200,
+        batch_size=4,
+        training_gflop=7.5,
     ),
     "glass": DetectorVariant(
         lambda size, textures: Glass(input_shape=(size, size), anomaly_source_path=textures, **_common(size)),
@@ -71,6 +77,7 @@ VARIANTS: dict[str, DetectorVariant] = {
         steps=16000,
         batch_size=8,
         needs="ImageNet weights of Wide ResNet-50",
+        training_gflop=60.0,  # the frozen backbone sees the normal image and the one with a local anomaly
     ),
     "patchcore": DetectorVariant(
         lambda size, _: Patchcore(**_common(size)),
@@ -82,6 +89,21 @@ VARIANTS: dict[str, DetectorVariant] = {
     ),
     "patchcore-compact": DetectorVariant(
         lambda size, _: Patchcore(backbone="resnet18", pre_trained=False, coreset_sampling_ratio=0.05, **_common(size)),
+        size=128,
+        steps=0,
+        batch_size=16,
+        one_class=True,
+    ),
+    "padim": DetectorVariant(
+        lambda size, _: Padim(**_common(size)),
+        size=256,
+        steps=0,
+        batch_size=16,
+        one_class=True,
+        needs="ImageNet weights of ResNet-18",
+    ),
+    "padim-compact": DetectorVariant(
+        lambda size, _: Padim(backbone="resnet18", pre_trained=False, **_common(size)),
         size=128,
         steps=0,
         batch_size=16,

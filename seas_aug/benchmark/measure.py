@@ -110,7 +110,9 @@ class Measurement:
             from seas_aug.benchmark.quality import measure_quality
 
             chosen = {name: cell.settings[name] for name in ("size", "count")}
-            found = measure_quality(folders, cell.source, seed=cell.seed, features=cell.network, **chosen)
+            found = measure_quality(
+                folders, cell.source, seed=cell.seed, features=cell.network, textures=self.textures, **chosen
+            )
             return {"types": found.pop("types"), "metrics": found}
         test = segment(cell, folders) if cell.task == "segmentation" else detect(cell, folders, self.textures)
         metrics, histograms, overlaps = evaluate(test)

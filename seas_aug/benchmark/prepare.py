@@ -18,7 +18,6 @@ from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import find_model, model_hash
 from seas_aug.generate.writer import SETTINGS, read_manifest
-from seas_aug.presets import PRESETS
 
 
 def folders_of(entry: CategoryEntry, output: Path) -> CategoryFolders:
@@ -49,15 +48,21 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     if entry.run is None:
         from seas_aug.finetune.run import finetune
 
-        chosen = PRESETS[config.preset]()
+        chosen = config.seas_settings()
         data = dataclasses.replace(chosen.data, root=entry.root, few_shot=entry.few_shot, groups=entry.groups)
-        finetune(dataclasses.replace(chosen, output=folders.run, base=config.base or chosen.base, data=data))
+        finetune(dataclasses.replace(chosen, output=folders.run, data=data))
     if entry.generated is None:
         from seas_aug.generate.run import generate
 
         generate(folders.run, folders.generated, config.pairs)
         if config.one_class:
             generate(folders.run, folders.generated, config.normals, anomaly_types=[], normal=True)
+    elif config.one_class and not (folders.generated / "train" / "good").is_dir():
+        message = (
+            f"{folders.generated}: has no normal images, which one-class detectors are given; add them with "
+            "`seas-aug generate --normal`, or set `one_class: []`."
+        )
+        raise SeasError(message)
     return folders
 
 

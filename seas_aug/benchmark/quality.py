@@ -37,7 +37,13 @@ _INCEPTION = 2048
 
 
 def make_images(
-    folders: CategoryFolders, source: str, anomaly_type: str, count: int, size: int, seed: int
+    folders: CategoryFolders,
+    source: str,
+    anomaly_type: str,
+    count: int,
+    size: int,
+    seed: int,
+    textures: Path | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return images of a source.
 
@@ -48,6 +54,7 @@ def make_images(
         count: how many; of ``seas`` as many as there are, if that is fewer.
         size: side in pixels.
         seed: seed of every draw.
+        textures: pictures that fill Perlin anomalies; None renders some.
 
     Returns:
         uint8 ``[N, 3, size, size]`` and masks, float ``[N, 1, size, size]`` of 0 and 1.
@@ -64,13 +71,15 @@ def make_images(
         pasted = CutPastePool({anomaly_type: split.few_shot[anomaly_type]}, category.normals)
         images, masks, _ = pasted.draw(generator, count, (size, size))
     elif source == "perlin":
-        images, masks = _perlin(read_mvtec_folder(folders.root).normals, count, size, generator)
+        images, masks = _perlin(read_mvtec_folder(folders.root).normals, count, size, generator, textures)
     else:
         raise SeasError(f"{source!r} is no source of images; give one of {', '.join(QUALITY_SOURCES)}.")
     return (images.clamp(0, 1) * 255).round().to(torch.uint8), masks
 
 
-def _perlin(normals: Sequence[Path], count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _perlin(
+    normals: Sequence[Path], count: int, size: int, generator: torch.Generator, textures: Path | None
+) -> tuple[Tensor, Tensor]:
     from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
     from lightning import seed_everything
     from lightning.pytorch.utilities.seed import isolate_rng
@@ -80,13 +89,19 @@ def _perlin(normals: Sequence[Path], count: int, size: int, generator: torch.Gen
     with tempfile.TemporaryDirectory() as folder, isolate_rng():
         # anomalib draws from the global generators
         seed_everything(int(torch.randint(2**31, (), generator=generator)), verbose=False)
-        textures = make_textures(Path(folder) / "textures", size=size, seed=0)
+        textures = textures or make_textures(Path(folder) / "textures", size=size, seed=0)
         images, masks = PerlinAnomalyGenerator(str(textures), probability=1.0)(clean)
     return images.as_subclass(Tensor), masks.as_subclass(Tensor).reshape(count, 1, size, size).float()
 
 
 def measure_quality(
-    folders: CategoryFolders, source: str, size: int, count: int, seed: int, features: str = "wavelets"
+    folders: CategoryFolders,
+    source: str,
+    size: int,
+    count: int,
+    seed: int,
+    features: str = "wavelets",
+    textures: Path | None = None,
 ) -> dict[str, Any]:
     """Compare a source's images with the real test defects of each type.
 
@@ -97,6 +112,7 @@ def measure_quality(
         count: images of each type (paper: 1000).
         seed: seed of every draw.
         features: ``wavelets`` needs no download; ``inception`` uses Inception and LPIPS-VGG as the paper does.
+        textures: pictures that fill Perlin anomalies; None renders some.
 
     Returns:
         ``kid``, ``ic_lpips`` and ``ic_lpips_a`` (each the mean over types), ``is`` (over all types together with
@@ -120,7 +136,7 @@ def measure_quality(
         (real, _), (shots, shot_masks) = _load(tested, size), _load(samples, size)
         # As many of every source as there are pairs: IC-LPIPS grows with the number of images.
         number = min(count, len(PairPool(folders.generated, [name])))
-        images, masks = make_images(folders, source, name, number, size, seed)
+        images, masks = make_images(folders, source, name, number, size, seed, textures)
         inside = defects_alone(shots, shot_masks), defects_alone(images, masks)
         distance = _distance(features, real)
         alone = _distance(features, defects_alone(*_load(tested, size)))

@@ -153,7 +153,10 @@ def make_network(settings: SegmentationSettings) -> nn.Module:
     try:
         import segmentation_models_pytorch as models
     except ImportError as error:
-        message = "segmentation needs the package segmentation-models-pytorch; pip install 'seas-aug[benchmark]'."
+        message = (
+            "segmentation needs the package segmentation-models-pytorch; in the project folder: pip install "
+            "'.[benchmark]', or leave the task out with `segmentation: {}`."
+        )
         raise SeasError(message) from error
     try:
         network: nn.Module = getattr(models, settings.architecture)(

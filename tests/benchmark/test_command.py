@@ -58,6 +58,10 @@ def test_plan_does_nothing(folders: CategoryFolders, tmp_path: Path) -> None:
     config = BenchmarkConfig([entry], tmp_path / "new", seeds=[0, 1], pairs=50, dry_run=True, detector_steps=10)
     found = run_benchmark(config)
     assert found == plan(config)
+    hours = found.pop("hours")
+    assert hours["total"] == pytest.approx(sum(hours.values()) - hours["total"], abs=0.05) and hours["fine_tune"] > 0
+    slower = plan(dataclasses.replace(config, tflops=config.tflops / 10))["hours"]
+    assert slower["total"] == pytest.approx(10 * hours["total"], abs=0.06)
     assert found["categories"]["part"] == {
         "anomaly_types": 2,
         "defects": 8,
@@ -68,6 +72,7 @@ def test_plan_does_nothing(folders: CategoryFolders, tmp_path: Path) -> None:
     assert found["cells"] == {
         "detection draem-compact": 8,
         "one_class patchcore-compact": 4,
+        "one_class padim-compact": 4,
         **{f"segmentation {name}": 6 for name in COMPACT_NETWORKS},
         "quality wavelets": 6,
     }
@@ -90,12 +95,20 @@ def test_what_is_missing_is_made(folders: CategoryFolders, tmp_path: Path, monke
     assert first == (found.run, found.generated, 7)
     assert second == (found.run, found.generated, 5) and options == {"anomaly_types": [], "normal": True}
     calls.clear()
-    prepare(entry, BenchmarkConfig([entry], tmp_path, preset="paper", base="mine", one_class=[]))
+    changed = {"sampling": {"guidance_scale": 2.0}, "data": {"rotate": False}}
+    prepare(entry, BenchmarkConfig([entry], tmp_path, preset="paper", base="mine", finetune=changed, one_class=[]))
     (_, (settings,), _), _ = calls
     assert (settings.base, settings.data.num_normals, settings.generator.steps_per_type) == ("mine", 60, 800)
+    assert (settings.sampling.guidance_scale, settings.sampling.mask_steps, settings.data.rotate) == (2.0, 3, False)
     calls.clear()
-    given = CategoryEntry(folders.root, run=folders.run, generated=folders.generated)
+    given = CategoryEntry(folders.root, 0.4, run=folders.run, generated=folders.generated)
+    assert given.few_shot == "0.4"  # YAML reads it as a number
     assert prepare(given, config) == folders and not calls
+    pairs_only = tmp_path / "pairs_only"
+    shutil.copytree(folders.generated, pairs_only, ignore=shutil.ignore_patterns("good"))
+    with pytest.raises(SeasError, match="has no normal images"):
+        prepare(dataclasses.replace(given, generated=pairs_only), config)
+    prepare(dataclasses.replace(given, generated=pairs_only), dataclasses.replace(config, one_class=[]))
 
 
 def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:
@@ -108,6 +121,8 @@ def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:
         ({"detection_sources": ["cut_paste"]}, "detection_sources has 'cut_paste'"),
         ({"segmentation_sources": ["perlin"]}, "segmentation_sources has 'perlin'"),
         ({"quality": ["vgg"]}, "quality has 'vgg'"),
+        ({"finetune": {"sampling": {"guidance": 2}}}, "finetune has sampling"),
+        ({"finetune": {"nonsense": {}}}, "finetune has nonsense"),
     ):
         with pytest.raises(SeasError, match=words):
             run_benchmark(_config(folders, tmp_path, **config))
@@ -119,6 +134,8 @@ def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:
         BenchmarkConfig([], tmp_path)
     with pytest.raises(SeasError, match="pairs is 0"):
         _config(folders, tmp_path, pairs=0)
+    with pytest.raises(SeasError, match=r"tflops is 0"):
+        _config(folders, tmp_path, tflops=0)
     assert not list(tmp_path.iterdir())
 
 

@@ -34,7 +34,13 @@ def _measure(folders: CategoryFolders, name: str, source: Any, textures: str, ou
 
 
 @pytest.mark.parametrize(
-    ("name", "source"), [("draem-compact", "seas"), ("patchcore-compact", "none"), ("patchcore-compact", "seas")]
+    ("name", "source"),
+    [
+        ("draem-compact", "seas"),
+        ("patchcore-compact", "none"),
+        ("patchcore-compact", "seas"),
+        ("padim-compact", "seas"),
+    ],
 )
 def test_training_and_figures(folders: CategoryFolders, textures: str, tmp_path: Path, name: str, source: str) -> None:
     test = _measure(folders, name, source, textures, tmp_path)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks import regression
-from benchmarks.regression import LOWER_IS_BETTER, compare, find_drops, make_reference
+from benchmarks.regression import LOWER_IS_BETTER, RegressionSettings, code_hash, compare, find_drops, make_reference
 
 REFERENCE = {"iou": {"mean": 0.6, "noise": 0.02}, "kid": {"mean": 0.3, "noise": 0.001}}
 
@@ -33,7 +34,20 @@ def test_renewal_prints_old_and_new(
     output.write_text(json.dumps({"figures": REFERENCE}))
     assert regression.main(["--seeds", "0", "1", f"--output={output}"]) == 0
     assert json.loads(output.read_text())["figures"]["iou"]["mean"] == 0.55
+    assert json.loads(output.read_text())["settings"] == dataclasses.asdict(RegressionSettings())
     printed = capsys.readouterr().out
     assert "0.600" in printed and "0.550" in printed
     with pytest.raises(SystemExit):
         regression.main(["--seeds", "0"])
+
+
+def test_the_work_folder_is_the_codes_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "seas_aug").mkdir()
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("seas_aug/one.py", "benchmarks/regression.py"):
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr(regression, "__file__", str(tmp_path / "benchmarks/regression.py"))
+    before = code_hash()
+    assert code_hash() == before
+    (tmp_path / "seas_aug/one.py").write_text("2")
+    assert code_hash() != before
