@@ -47,6 +47,7 @@ def test_shifted_masks_are_noticed(
     masks = sorted(generated.rglob("ground_truth/*/*.png"))
     for path in masks:
         mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert mask is not None
         shifted = np.zeros_like(mask)
         shifted[SHIFT:, SHIFT:] = mask[:-SHIFT, :-SHIFT]
         cv2.imwrite(str(path), shifted if shifted.any() else mask)

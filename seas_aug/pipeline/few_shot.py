@@ -89,7 +89,7 @@ class FewShotDefects:
                 break
         enough = max(_FITS, _TOLERATED * min(misfit for misfit, *_ in drawn))
         _, chosen, defect, mask, place = next(copy for copy in drawn if copy[0] <= enough)
-        return chosen, *(shifted(part, place.down, place.right) for part in (defect, mask))
+        return chosen, shifted(defect, place.down, place.right), shifted(mask, place.down, place.right)
 
     def _draw_copy(
         self, members: list[int], turn_freely: bool, generator: torch.Generator

@@ -57,8 +57,8 @@ def find_place(defect: Tensor, mask: Tensor, reference: Tensor) -> Placement:
     own, other = (image.permute(1, 2, 0).contiguous().numpy().astype(np.float32) for image in (defect, reference))
     rows, columns = np.nonzero(ring.any(1))[0], np.nonzero(ring.any(0))[0]
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    up, down = _room(marked.any(1), top, bottom, reach)
-    back, on = _room(marked.any(0), left, right, reach)
+    up, down = _room(np.asarray(marked.any(1)), top, bottom, reach)
+    back, on = _room(np.asarray(marked.any(0)), left, right, reach)
     template, weight = own[top:bottom, left:right], ring[top:bottom, left:right].astype(np.float32)
     search = other[top - up : bottom + down, left - back : right + on]
     weights = np.repeat(weight[..., None], own.shape[-1], axis=2)
