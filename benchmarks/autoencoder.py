@@ -3,7 +3,7 @@
 
 Command::
 
-    python -m benchmarks.autoencoder --data DIR [DIR ...] [--base embedded] [--output results.json]
+    python -m benchmarks.autoencoder --data DIR [DIR ...] [--base embedded] [--image_size 256] [--output results.json]
 
 For each category: the peak signal-to-noise ratio (PSNR, dB, mean over the defect images) of encoding and decoding,
 beside that of reducing the image four times and enlarging it again with antialiased bicubic, on the whole image and
@@ -46,16 +46,22 @@ def bicubic4(picture: Tensor) -> Tensor:
     return functional.interpolate(small, (height, width), mode="bicubic", antialias=True)[0]
 
 
-def measure(base: Any, samples: Sequence[DefectSample]) -> dict[str, dict[str, float]]:
-    """Return ``psnr`` and ``psnr_in_mask`` as ``{"model", "bicubic4"}`` in dB, means over the samples."""
+def measure(base: Any, samples: Sequence[DefectSample], size: int) -> dict[str, dict[str, float]]:
+    """Return ``psnr`` and ``psnr_in_mask`` as ``{"model", "bicubic4"}`` in dB, means over the samples.
+
+    Args:
+        base: what has a ``vae``: a base, or a pipeline.
+        samples: defect images with masks.
+        size: side in pixels that they are resized to.
+    """
     import torch
 
     from seas_aug.base.latents import decode_latents, encode_latents
 
     rows: list[tuple[float, float, float, float]] = []
     for sample in samples:
-        truth = to_model_range(load_image(sample.image, base.image_size, "squash"))
-        mask = load_mask(sample.mask, base.image_size, "squash")
+        truth = to_model_range(load_image(sample.image, size, "squash"))
+        mask = load_mask(sample.mask, size, "squash")
         with torch.no_grad():
             model = decode_latents(base.vae, encode_latents(base.vae, truth[None]))[0]
         plain = bicubic4(truth)
@@ -80,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="Category folders in MVTec layout.")
     parser.add_argument("--base", default="embedded", help="Base as in `seas-aug finetune`.")
+    parser.add_argument("--image_size", type=int, help="Side of the images in pixels; the base's own if left out.")
     parser.add_argument("--output", type=Path, help="JSON to write.")
     options = parser.parse_args(argv)
     try:
@@ -88,11 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         categories = [read_mvtec_folder(root) for root in options.data]
         base = load_base(options.base)
+        size = options.image_size or base.image_size
         print(f"{'category':<16}{'images':>7}{'PSNR':>8}{'bicubic':>9}{'in mask':>9}{'bicubic':>9}")
         results: dict[str, Any] = {}
         for category in categories:
             samples = [sample for group in category.defects.values() for sample in group]
-            found = measure(base, samples)
+            found = measure(base, samples, size)
             results[category.name] = {"images": len(samples), **found}
             figures = [found[key][kind] for key in ("psnr", "psnr_in_mask") for kind in ("model", "bicubic4")]
             shown = "".join(f"{value:>{width}.2f}" for value, width in zip(figures, (8, 9, 9, 9), strict=True))
@@ -100,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.output is not None:
             content = {
                 "base": base.name,
-                "image_size": base.image_size,
+                "image_size": size,
                 "categories": results,
                 "environment": describe_environment(),
             }

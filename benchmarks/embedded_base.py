@@ -23,7 +23,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -182,7 +181,7 @@ def measure_category(
         "base": pipe.config.base,
         "image_size": size,
         "test_defects": len(everything),
-        **autoencoder.measure(SimpleNamespace(vae=pipe.vae, image_size=size), everything),
+        **autoencoder.measure(pipe, everything, size),
         "mask_iou": masks["mean"]["mask_iou_pooled"],
         "mask_iou_per_image": masks["mean"]["mask_iou_per_image"],
         **made,

@@ -53,6 +53,24 @@ class CellStore:
         row = self.read(cell)
         return row is not None and row["status"] == "done"
 
+    def cells(self) -> list[Cell]:
+        """Return the cells that are done, in the order of a grid: by task, category, network, source and seed.
+
+        Raises:
+            SeasError: a file is damaged, or no row of a benchmark.
+        """
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                row = json.loads(path.read_text(encoding="utf-8"))
+                cell, status = Cell(**row["cell"]), row["status"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                message = f"{path}: no row of a benchmark ({error}); delete it, and it is measured again."
+                raise SeasError(message) from error
+            if status == "done":
+                found.append(cell)
+        return sorted(found, key=lambda cell: (cell.task, cell.category, cell.network, cell.source, cell.seed))
+
     def write(self, cell: Cell, status: Status, content: dict[str, Any]) -> None:
         """Write the row of a cell.
 

@@ -31,6 +31,10 @@ def test_command(category_folder, tmp_path, capsys):
     figures = result["categories"][category_folder.name]
     assert figures["psnr"]["model"] > 20
     assert category_folder.name in capsys.readouterr().out
+    assert main(["--data", str(category_folder), "--image_size=64", "--output", str(output)]) == 0
+    small = json.loads(output.read_text())
+    assert (result["image_size"], small["image_size"]) == (128, 64)
+    assert small["categories"] != result["categories"]
 
 
 def test_missing_folder(tmp_path, capsys):
