@@ -43,6 +43,7 @@ class AutomaticSettings:
     anomaly_types: tuple[str, ...] | None
     num_images: int
     seed: int
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,7 @@ def prepare_pool(
     cache = cache_folder(settings.cache)
     run = prepare_run(settings, run, selection)
     model = find_model(run)
-    key = _key(
-        [model_hash(model), settings.num_images, "normals" if normals else settings.anomaly_types, settings.seed]
-    )
+    key = _pool_key(settings, model_hash(model), "normals" if normals else settings.anomaly_types)
     pool, done = cache / "pools" / key, cache / "pools" / f"{key}.done"
     what = "normal images" if normals else "pairs per type"
     types = [name.split("+") for name in settings.anomaly_types] if settings.anomaly_types else None
@@ -118,7 +117,14 @@ def prepare_pool(
         if not (pool.is_dir() and done.is_file()):
             print(f"seas-aug: generating {settings.num_images} {what} into {pool}.", flush=True)
             with isolate_rng():
-                generate(run=run, output=pool, num_images=settings.num_images, seed=settings.seed, **options)
+                generate(
+                    run=run,
+                    output=pool,
+                    num_images=settings.num_images,
+                    seed=settings.seed,
+                    strength=settings.strength,
+                    **options,
+                )
             atomic_write_text(done, "")
     return pool
 
@@ -146,12 +152,12 @@ def stream_folder(settings: AutomaticSettings, run: Path) -> Path:
     """Return where the pairs of a stream lie in the cache, so that a later run goes on with them.
 
     Args:
-        settings: cache, types, number of pairs and seed are read.
+        settings: cache, types, number of pairs, strength and seed are read.
         run: a fine-tuned run.
     """
     from seas_aug.generate.model_hash import find_model, model_hash
 
-    key = _key([model_hash(find_model(run)), settings.num_images, settings.anomaly_types, settings.seed])
+    key = _pool_key(settings, model_hash(find_model(run)), settings.anomaly_types)
     return cache_folder(settings.cache) / "streams" / key
 
 
@@ -200,6 +206,11 @@ def _link(files: Iterable[Path], folder: Path, ending: str) -> None:
             target.symlink_to(file.absolute())
         except OSError:  # a file system or user without symbolic links
             shutil.copy2(file, target)
+
+
+def _pool_key(settings: AutomaticSettings, model: str, what: str | tuple[str, ...] | None) -> str:
+    strength = [] if settings.strength is None else [settings.strength]
+    return _key([model, settings.num_images, what, settings.seed, *strength])
 
 
 def _key(parts: list[Any]) -> str:

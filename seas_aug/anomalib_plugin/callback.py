@@ -59,6 +59,8 @@ class SeasAugmentation(Callback):
         anomaly_types: only these types; None takes all of them.
         num_images: pairs generated per type, or normal images for a one-class detector, where no ``generated`` folder
             is given.
+        strength: how much of each image is redrawn, above 0 and up to the noise that the model was fine-tuned on; None
+            takes the model's own. For pairs that are made now.
         probability: share of the images in a batch that get a defect; None takes the detector's own default.
         perlin_ratio: share of those defects that come from anomalib's Perlin source.
         seed: seed of every draw.
@@ -83,6 +85,7 @@ class SeasAugmentation(Callback):
         cache: str | None = None,
         anomaly_types: list[str] | None = None,
         num_images: int = 100,
+        strength: float | None = None,
         probability: float | None = None,
         perlin_ratio: float = 0.0,
         seed: int = 0,
@@ -113,6 +116,7 @@ class SeasAugmentation(Callback):
             anomaly_types=tuple(anomaly_types) if anomaly_types else None,
             num_images=num_images,
             seed=seed,
+            strength=strength,
         )
         self._filter: LeakFilter | None = None
         self._selection: Selection | None = None
@@ -228,6 +232,13 @@ class SeasAugmentation(Callback):
                 "augmentation.stream renews pairs of a fine-tuned model; give `run`, or neither `run` nor `generated`."
             )
             raise SeasError(message)
+        strength = self.settings.strength
+        if strength is not None and not 0 < strength <= 1:
+            message = f"augmentation.strength is {strength}; give a number above 0 and up to 1."
+            raise SeasError(message)
+        if strength is not None and (self.generated is not None or self.source != "seas"):
+            message = "augmentation.strength says how pairs are made; leave it out with `generated` or other sources."
+            raise SeasError(message)
         if self.stream_uses < 1:
             message = f"augmentation.stream_uses is {self.stream_uses}; give at least 1."
             raise SeasError(message)
@@ -286,6 +297,7 @@ class SeasAugmentation(Callback):
             seed=self.settings.seed + 1,  # other pairs than those of a fixed pool, which validation may have
             accelerator=self.stream_accelerator,
             threads=self.stream_threads,
+            strength=self.settings.strength,
         )
         self._producer = Producer(settings)
         return StreamedPool(

@@ -36,6 +36,7 @@ class StreamSettings:
         seed: base seed.
         accelerator: where the pairs are made: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         threads: CPU threads of the producer; None takes torch's default.
+        strength: how much of each image is redrawn; None takes the model's own.
     """
 
     run: Path
@@ -46,6 +47,7 @@ class StreamSettings:
     seed: int
     accelerator: str
     threads: int | None
+    strength: float | None = None
 
 
 class Producer:
@@ -61,6 +63,8 @@ class Producer:
         arguments += [f"--uses={settings.uses}", f"--seed={settings.seed}", f"--accelerator={settings.accelerator}"]
         if settings.threads:
             arguments.append(f"--threads={settings.threads}")
+        if settings.strength is not None:
+            arguments.append(f"--strength={settings.strength}")
         arguments += ["--anomaly_type", *settings.anomaly_types]
         self.log = Path(f"{settings.folder}.log")
         self.log.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,8 @@ def read_test_set(folders: CategoryFolders) -> TruePictures:
         message = f"{folders.root}: no normal or no defect test image is left beside the few-shot images; add some."
         raise SeasError(message)
     images = tuple(image for image, _ in left)
-    names = tuple(path.relative_to(folders.root).as_posix() for path in images)
+    root = folders.root.resolve()  # as the category's own paths
+    names = tuple(path.relative_to(root).as_posix() for path in images)
     # A group of one is named after the image, and not after the folder that the category lies in.
     members = tuple(groups.of(path) if groups.lists(path) else name for path, name in zip(images, names, strict=True))
     return TruePictures(images, tuple(mask for _, mask in left), names, members)

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import find_model, model_hash
@@ -26,7 +26,12 @@ from seas_aug.generate.writer import PairWriter
 _MOST_IMAGES = 10_000_000  # decides the digits of file names
 _GRACE = 30.0  # seconds for which the files of a retired pair stay, for who is reading them
 _PAUSE = 0.2
-_NO_OVERRIDES = {"strength": None, "guidance_scale": None, "num_inference_steps": None, "copied_share": None}
+_NO_OVERRIDES: dict[str, Any] = {
+    "strength": None,
+    "guidance_scale": None,
+    "num_inference_steps": None,
+    "copied_share": None,
+}
 
 
 class Renewal:
@@ -45,6 +50,7 @@ class Renewal:
         batch_size: pairs drawn at a time.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         pipeline: a loaded pipeline to use in place of the model in ``run``.
+        strength: how much of each image is redrawn; None takes the model's own.
 
     Raises:
         SeasError: no finished model, an unknown type, a number out of range, or a folder that cannot be used.
@@ -61,6 +67,7 @@ class Renewal:
         batch_size: int = 4,
         accelerator: str = "auto",
         pipeline: PairSource | None = None,
+        strength: float | None = None,
     ) -> None:
         for name, value in {"num_images": num_images, "uses": uses, "batch_size": batch_size}.items():
             if value < 1:
@@ -68,7 +75,11 @@ class Renewal:
         model = find_model(run)
         self._pipe = load_source(model, accelerator) if pipeline is None else pipeline
         self._types = resolve_types(anomaly_types, self._pipe.anomaly_types)
-        self._writer = PairWriter(output, {"model": model_hash(model), "seed": seed, "stream": True}, _MOST_IMAGES)
+        self._overrides = {**_NO_OVERRIDES, "strength": strength}
+        self._pipe.sampler_settings(**self._overrides)
+        settings = {"model": model_hash(model), "seed": seed, "stream": True}
+        settings |= {} if strength is None else {"strength": strength}
+        self._writer = PairWriter(output, settings, _MOST_IMAGES)
         copy_split(model, output)
         self._writer.remove_unlisted()
         self._size, self._uses, self._seed, self._batch = num_images, uses, seed, batch_size
@@ -97,7 +108,7 @@ class Renewal:
         batch = [
             plan_image(names, index, self._seed, self._pipe.num_references) for index in range(first, first + count)
         ]
-        make_batch(self._pipe, batch, self._writer, dict(_NO_OVERRIDES))
+        make_batch(self._pipe, batch, self._writer, dict(self._overrides))
         if missing <= 0:
             self.renewed += count
         for index in self._there(names)[: -self._size]:
@@ -163,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--uses", type=int, required=True, help="A pair is renewed for so many that were drawn.")
     parser.add_argument("--anomaly_type", nargs="*", help="Types; all of them if left out.")
     parser.add_argument("--seed", type=int, default=0, help="Base seed.")
+    parser.add_argument("--strength", type=float, help="How much of an image is redrawn; the model's own if left out.")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, ...")
     parser.add_argument("--threads", type=int, help="CPU threads; those of torch if left out.")
     options = parser.parse_args(argv)
@@ -182,6 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 types,
                 options.seed,
                 accelerator=options.accelerator,
+                strength=options.strength,
             )
             serve(renewal, sys.stdin)
     except Timeout:

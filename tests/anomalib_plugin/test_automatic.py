@@ -20,6 +20,7 @@ from tests.anomalib_plugin.stand_ins import FEW_SHOT, Draem, make_trainer, paths
 
 def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
+    strengths: list[float | None] = []
 
     def finetune(config: Any) -> Path:
         calls.append("finetune")
@@ -41,6 +42,7 @@ def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monk
         calls.append("generate")
         assert options["num_images"] == 3
         assert options["anomaly_types"] is None
+        strengths.append(options["strength"])
         rendered.make_generated(options["output"], None)
 
     for name, function in {"finetune": finetune, "generate": generate}.items():
@@ -61,6 +63,9 @@ def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monk
     assert calls == ["finetune", "generate"]
     SeasAugmentation(**{**options, "seed": 1}).setup(make_trainer(category), Draem(), "fit")
     assert calls == ["finetune", "generate"] * 2
+    SeasAugmentation(**{**options, "strength": 0.2}).setup(make_trainer(category), Draem(), "fit")
+    assert calls == ["finetune", "generate"] * 2 + ["generate"]  # other pairs of the same model
+    assert strengths == [None, None, 0.2]
 
 
 def test_automatic_with_a_real_model(category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

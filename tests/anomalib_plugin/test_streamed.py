@@ -44,7 +44,7 @@ time.sleep(120)
 """
 
 
-def settings(folder: Path, num_images: int = 6, uses: int = 2) -> StreamSettings:
+def settings(folder: Path, num_images: int = 6, uses: int = 2, strength: float | None = None) -> StreamSettings:
     return StreamSettings(
         run=folder / "run",
         folder=folder / "pool",
@@ -54,6 +54,7 @@ def settings(folder: Path, num_images: int = 6, uses: int = 2) -> StreamSettings
         seed=0,
         accelerator="cpu",
         threads=1,
+        strength=strength,
     )
 
 
@@ -136,10 +137,23 @@ def test_producer_that_cannot_start_is_explained(tmp_path: Path) -> None:
         StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
 
 
+def test_strength_reaches_the_model(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    producer = Producer(settings(tmp_path, strength=0.95), COMMAND)
+    with pytest.raises(SeasError, match="strength is too high for this model"):
+        StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
+    assert not (tmp_path / "pool").exists()  # another strength can be tried at once
+
+
 def test_options_that_do_not_go_together(category: Path, generated: Path) -> None:
     for options in ({"generated": str(generated)}, {"source": "cutpaste"}):
         with pytest.raises(SeasError, match=r"augmentation\.stream renews"):
             SeasAugmentation(stream=True, **options).setup(make_trainer(category), Draem(), "fit")
+    for options in ({"generated": str(generated)}, {"source": "cutpaste"}):
+        with pytest.raises(SeasError, match=r"augmentation\.strength says"):
+            SeasAugmentation(strength=0.2, **options).setup(make_trainer(category), Draem(), "fit")
+    with pytest.raises(SeasError, match=r"strength is 1\.5"):
+        SeasAugmentation(strength=1.5).setup(make_trainer(category), Draem(), "fit")
     with pytest.raises(SeasError, match="stream_uses is 0"):
         SeasAugmentation(stream=True, stream_uses=0).setup(make_trainer(category), Draem(), "fit")
 
