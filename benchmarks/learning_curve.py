@@ -92,12 +92,15 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]]) -> None:
 
     figure = Figure(figsize=(4.2 * len(_SHOWN), 3.2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
+    measured = sorted({point["steps"] for curve in curves for point in curve["points"]})
     for axes, metric in zip(figure.subplots(1, len(_SHOWN)), _SHOWN, strict=True):
         for curve in curves:
             points = sorted(curve["points"], key=lambda point: point["steps"])
             label = f"{curve['category']}, {curve['network']}, {curve['source']}"
             axes.plot([point["steps"] for point in points], [point[metric] for point in points], "o-", label=label)
         axes.set(title=metric, xlabel="updates", xscale="log", ylim=(0, 1))
+        axes.set_xticks(measured, [str(number) for number in measured])
+        axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     with atomic_write(path) as file:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from anomalib.metrics import AUPR, AUROC, Evaluator
 from anomalib.models import Draem
-from anomalib.models.image.draem.torch_model import DiscriminativeSubNetwork, ReconstructiveSubNetwork
+from anomalib.models.image.draem.torch_model import DiscriminativeSubNetwork, DraemModel, ReconstructiveSubNetwork
 from anomalib.pre_processing import PreProcessor
+from torch import nn
 from torchvision.transforms import v2
 
 METRICS = {
@@ -31,9 +32,10 @@ class NarrowDraem(Draem):
         lr: learning rate.
         size: side of the images in pixels.
         dtd_dir: folder of textures for anomalib's Perlin source.
+        bfloat16: run the layers, not the loss, in that precision: more images a second on a CPU that has it.
     """
 
-    def __init__(self, width: int, lr: float, size: int, dtd_dir: str) -> None:
+    def __init__(self, width: int, lr: float, size: int, dtd_dir: str, bfloat16: bool = False) -> None:
         super().__init__(
             dtd_dir=dtd_dir,
             pre_processor=PreProcessor(v2.Resize((size, size), antialias=True)),
@@ -44,9 +46,7 @@ class NarrowDraem(Draem):
         self.lr = lr
         loss: Any = self.loss
         loss.focal_loss.alpha = None  # every class counts
-        self.model.reconstructive_subnetwork = ReconstructiveSubNetwork(base_width=width)
-        self.model.discriminative_subnetwork = DiscriminativeSubNetwork(6, 2, base_width=width)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = _NarrowModel(width, bfloat16).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def configure_optimizers(self) -> Any:
         """Return Adam with a cosine decay to zero over the training."""
@@ -54,6 +54,21 @@ class NarrowDraem(Draem):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _NarrowModel(DraemModel):
+    """anomalib's networks, narrow; tested in full precision."""
+
+    def __init__(self, width: int, bfloat16: bool) -> None:
+        nn.Module.__init__(self)  # DraemModel's own would make 97 million weights first
+        self.reconstructive_subnetwork = ReconstructiveSubNetwork(base_width=width)
+        self.discriminative_subnetwork = DiscriminativeSubNetwork(6, 2, base_width=width)
+        self._bfloat16 = bfloat16
+
+    def forward(self, batch: torch.Tensor) -> Any:
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self._bfloat16 and self.training):
+            found = super().forward(batch)
+        return tuple(part.float() for part in found) if self.training else found
 
 
 def _metrics() -> list[Any]:
