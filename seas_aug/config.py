@@ -35,7 +35,8 @@ class DataConfig:
         root: category folder in MVTec layout (``train/good``, ``test/<type>``, ``ground_truth/<type>``).
         datamodule: instead of ``root``, an anomalib datamodule as ``{"class_path": ..., "init_args": {...}}``.
         few_shot: which defect images are fine-tuned on. A number in (0, 1] takes that leading fraction of each type by
-            name (1/3 is the paper's protocol), a file is a ``split.json`` of ``{type: {"few_shot": [names]}}``.
+            name (1/3 is the paper's protocol), a whole number above 1 so many of each; a file is a ``split.json`` of
+            ``{type: {"few_shot": [names]}}``.
         groups: CSV with the columns ``folder,file,group``; a group is never divided between few-shot and the rest.
         image_size: side of the square in pixels; None takes the base's native size.
         resize: ``squash`` scales both sides so that no defect is cut away; ``crop`` is the paper's resize and centre

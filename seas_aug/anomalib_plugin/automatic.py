@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``augmentation: seas`` without a model: fine-tune on a few of the datamodule's defects, once per category.
 
-A model is found again by a hash over the few-shot pictures and the settings; a changed picture or setting makes a new
-one. Everything lies in the cache: ``models/<key>/`` (data links and run folder) and ``pools/<key>/`` (generated pairs).
+A model is found again by a hash over the few-shot pictures, the normal ones and the settings; a changed picture or
+setting makes a new one. Everything lies in the cache: ``models/<key>/`` (data links and run folder) and
+``pools/<key>/`` (generated pairs).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from seas_aug.anomalib_plugin.cache import cache_folder
+from seas_aug.anomalib_plugin.leakage import EVALUATION_SUBSETS
 from seas_aug.anomalib_plugin.lock import only_one
 from seas_aug.atomic import atomic_folder, atomic_write_text
 from seas_aug.base.load import resolve_base
@@ -26,7 +28,8 @@ from seas_aug.config import DataConfig, FineTuneConfig, GeneratorConfig, MaskCon
 from seas_aug.data.anomalib_source import category_from_datamodule
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.decode import content_hash
-from seas_aug.data.few_shot import FewShotSplit, select_few_shot
+from seas_aug.data.few_shot import FewShotSplit, find_groups, select_few_shot
+from seas_aug.data.groups import Groups
 from seas_aug.errors import SeasError
 
 
@@ -44,6 +47,7 @@ class AutomaticSettings:
     num_images: int
     seed: int
     strength: float | None = None
+    accelerator: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,19 @@ def select_from_datamodule(datamodule: Any, settings: AutomaticSettings) -> Sele
         category = read_mvtec_folder(settings.root)
     else:
         category = category_from_datamodule(datamodule, where=f"the datamodule {datamodule.name}")
-    return Selection(category.normals, select_few_shot(category, settings.few_shot, settings.groups))
+    split = select_few_shot(category, settings.few_shot, settings.groups)
+    if settings.root is not None:
+        mates = _group_mates(datamodule, split, find_groups(category, settings.groups))
+        split = dataclasses.replace(split, excluded=(*split.excluded, *mates))
+    return Selection(category.normals, split)
+
+
+def _group_mates(datamodule: Any, split: FewShotSplit, groups: Groups) -> list[Path]:
+    """Return the datamodule's own images that show the part of a few-shot image from another folder."""
+    taken = {groups.of(sample.image) for sample in split.samples if groups.lists(sample.image)}
+    sets = [getattr(datamodule, name, None) for name in EVALUATION_SUBSETS]
+    paths = {Path(path) for one in sets if one is not None for path in one.samples["image_path"]}
+    return sorted(path for path in paths if groups.lists(path) and groups.of(path) in taken)
 
 
 def prepare_pool(
@@ -114,7 +130,7 @@ def prepare_pool(
     types = [name.split("+") for name in settings.anomaly_types] if settings.anomaly_types else None
     options: dict[str, Any] = {"anomaly_types": [], "normal": True} if normals else {"anomaly_types": types}
     with only_one(pool, what):
-        if not (pool.is_dir() and done.is_file()):
+        if not (done.is_file() and _is_whole(pool, normals)):
             print(f"seas-aug: generating {settings.num_images} {what} into {pool}.", flush=True)
             with isolate_rng():
                 generate(
@@ -123,10 +139,23 @@ def prepare_pool(
                     num_images=settings.num_images,
                     seed=settings.seed,
                     strength=settings.strength,
+                    accelerator=settings.accelerator,
                     **options,
                 )
             atomic_write_text(done, "")
     return pool
+
+
+def _is_whole(pool: Path, normals: bool) -> bool:
+    """Tell whether nothing of a pool was deleted; what is missing is made again."""
+    from seas_aug.anomalib_plugin.one_class import normal_images
+    from seas_aug.anomalib_plugin.pool import read_manifest
+
+    try:
+        found = normal_images(pool) if normals else read_manifest(pool)
+    except SeasError:
+        return False
+    return bool(found)
 
 
 def prepare_run(settings: AutomaticSettings, run: Path | None = None, selection: Selection | None = None) -> Path:
@@ -172,7 +201,8 @@ def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) 
         masks=MaskConfig(max_steps=settings.max_steps),
     )
     shots = sorted((s.anomaly_type, content_hash(s.image), content_hash(s.mask)) for s in selection.split.samples)
-    folder = cache / "models" / _key([shots, as_plain(config)])
+    normals = sorted(content_hash(path) for path in selection.normals)  # others may be in validation or test now
+    folder = cache / "models" / _key([shots, normals, as_plain(config)])
     run = folder / "run"
     with only_one(folder, "the model"):
         if (run / "model" / "model_index.json").is_file():
@@ -185,7 +215,7 @@ def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) 
         _link_layout(folder / "data", selection)
         data = dataclasses.replace(config.data, root=folder / "data")
         with isolate_rng():
-            finetune(dataclasses.replace(config, output=run, data=data))
+            finetune(dataclasses.replace(config, output=run, data=data, accelerator=settings.accelerator))
     return run
 
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -19,10 +20,11 @@ from seas_aug.anomalib_plugin.automatic import (
     stream_folder,
 )
 from seas_aug.anomalib_plugin.cutpaste import CutPastePool
-from seas_aug.anomalib_plugin.leakage import LeakFilter
-from seas_aug.anomalib_plugin.one_class import AddedNormals, is_one_class, normal_images
-from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry, read_manifest
-from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters
+from seas_aug.anomalib_plugin.leakage import LeakFilter, restore_evaluation
+from seas_aug.anomalib_plugin.one_class import AddedNormals, normal_images
+from seas_aug.anomalib_plugin.options import check_options
+from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry
+from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters, is_one_class
 from seas_aug.anomalib_plugin.sources import DefectSource, NoDefects, Origin, TripleSource
 from seas_aug.anomalib_plugin.streamed import Producer, StreamedPool, StreamSettings
 from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets
@@ -51,7 +53,7 @@ class SeasAugmentation(Callback):
             ``none`` takes its own image anomalies away. Only ``seas`` adds normal images to a one-class detector.
         root: folder in MVTec layout with the few-shot defect images, instead of the datamodule's own test set
             (automatic fine-tuning only).
-        few_shot: leading fraction of each type, or a ``split.json`` (automatic fine-tuning only).
+        few_shot: leading fraction, or number above 1, of each type, or a ``split.json`` (automatic fine-tuning only).
         groups: CSV with ``folder,file,group``; a group is never divided (automatic fine-tuning only).
         base: base model (automatic fine-tuning only).
         max_steps: updates of each of the two fine-tuning stages; None takes the defaults (automatic only).
@@ -68,6 +70,8 @@ class SeasAugmentation(Callback):
         stream: another process keeps renewing the pairs while the detector trains, at most ``num_images`` of each type
             at a time; without it they are made once.
         stream_uses: a streamed pair is renewed for so many that are drawn: fewer, more variety and more work.
+        stream_max_uses: the training waits for the stream rather than draw more than so many pairs for each that was
+            made; None never waits.
         stream_accelerator: where the stream is made: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         stream_threads: CPU threads of the stream; None takes torch's default.
     """
@@ -92,6 +96,7 @@ class SeasAugmentation(Callback):
         adapters: list[str] | None = None,
         stream: bool = False,
         stream_uses: int = 4,
+        stream_max_uses: int | None = None,
         stream_accelerator: str = "auto",
         stream_threads: int | None = None,
     ) -> None:
@@ -104,6 +109,7 @@ class SeasAugmentation(Callback):
         self.adapters = tuple(adapters or ())
         self.stream = stream
         self.stream_uses = stream_uses
+        self.stream_max_uses = stream_max_uses
         self.stream_accelerator = stream_accelerator
         self.stream_threads = stream_threads
         self.settings = AutomaticSettings(
@@ -118,6 +124,7 @@ class SeasAugmentation(Callback):
             seed=seed,
             strength=strength,
         )
+        self._datamodule: Any = None
         self._filter: LeakFilter | None = None
         self._selection: Selection | None = None
         self._adapter: DetectorAdapter | None = None
@@ -157,15 +164,11 @@ class SeasAugmentation(Callback):
             raise SeasError(message)
         attaching = stage == "fit" and self.source != "perlin" and not one_class
         adapter = find_adapter(pl_module) if attaching else None  # before anything that takes long
-        if self._filter is None:
-            self._filter = LeakFilter(self._few_shot_hashes(datamodule))
+        self._clean_evaluation(datamodule)
+        self._use_device_of(trainer)
         reserved = self._fill_synthetic_sets(datamodule) if self.source == "seas" else []
-        pool = self._pool(datamodule, reserved) if attaching else None
+        pool = self._pool(trainer, datamodule, reserved) if attaching else None
         normals = normal_images(self._pool_folder(normals=True)) if one_class and self.source == "seas" else []
-        removed = self._filter.remove_from(datamodule)
-        if any(removed.values()):
-            lost = ", ".join(f"{count} from {name}" for name, count in removed.items())
-            print(f"seas-aug: few-shot images taken out of evaluation: {lost}.", flush=True)
         if adapter is not None and pool is not None:
             generator = torch.Generator().manual_seed(self.seed)
             share = adapter.default_probability if self.probability is None else self.probability
@@ -219,32 +222,26 @@ class SeasAugmentation(Callback):
         self._detach(pl_module)
 
     def _check_options(self) -> None:
-        # Not in the constructor: jsonargparse would bury the sentence in an account of everything else it tried.
-        for name, share in {"probability": self.probability, "perlin_ratio": self.perlin_ratio}.items():
-            if share is not None and not 0 <= share <= 1:
-                message = f"augmentation.{name} is {share}; give a share between 0 and 1."
-                raise SeasError(message)
-        if self.source not in get_args(Origin):
-            message = f"augmentation.source is {self.source!r}; give one of {', '.join(get_args(Origin))}."
-            raise SeasError(message)
-        if self.stream and (self.generated is not None or self.source != "seas"):
-            message = (
-                "augmentation.stream renews pairs of a fine-tuned model; give `run`, or neither `run` nor `generated`."
-            )
-            raise SeasError(message)
-        strength = self.settings.strength
-        if strength is not None and not 0 < strength <= 1:
-            message = f"augmentation.strength is {strength}; give a number above 0 and up to 1."
-            raise SeasError(message)
-        if strength is not None and (self.generated is not None or self.source != "seas"):
-            message = "augmentation.strength says how pairs are made; leave it out with `generated` or other sources."
-            raise SeasError(message)
-        if self.stream_uses < 1:
-            message = f"augmentation.stream_uses is {self.stream_uses}; give at least 1."
-            raise SeasError(message)
-        if self.settings.num_images < 1:
-            message = f"augmentation.num_images is {self.settings.num_images}; give at least 1 pair per type."
-            raise SeasError(message)
+        names = ("probability", "perlin_ratio", "source", "generated", "stream", "stream_uses", "stream_max_uses")
+        own = {name: getattr(self, name) for name in names}
+        check_options({**own, "strength": self.settings.strength, "num_images": self.settings.num_images})
+
+    def _clean_evaluation(self, datamodule: Any) -> None:
+        """Take the few-shot images out of validation and test: before anything that takes long, as it may refuse."""
+        restore_evaluation(datamodule)  # an earlier callback may have chosen others
+        if self._filter is None or self._datamodule is not datamodule:
+            self._datamodule, self._selection = datamodule, None
+            self._filter = LeakFilter(self._few_shot_hashes(datamodule))
+        removed = self._filter.remove_from(datamodule)
+        if any(removed.values()):
+            lost = ", ".join(f"{count} from {name}" for name, count in removed.items())
+            print(f"seas-aug: few-shot images taken out of evaluation: {lost}.", flush=True)
+
+    def _use_device_of(self, trainer: Trainer) -> None:
+        """Fine-tune and generate on the CPU where the detector was told to train there."""
+        device = getattr(getattr(trainer, "strategy", None), "root_device", None)
+        if getattr(device, "type", None) == "cpu":
+            self.settings = dataclasses.replace(self.settings, accelerator="cpu")
 
     def _detach(self, model: LightningModule) -> None:
         if self._adapter is not None:
@@ -268,13 +265,14 @@ class SeasAugmentation(Callback):
         wanted = synthetic_subsets(datamodule)
         if not wanted:
             return []
-        chosen = reserve(read_manifest(self._pool_folder()), wanted, self.seed)
+        pairs = PairPool(self._pool_folder(), self.settings.anomaly_types).entries
+        chosen = reserve(pairs, wanted, self.seed)
         for name, entries in chosen.items():
             replace_defects(getattr(datamodule, name), entries)
             print(f"seas-aug: {name} has {len(entries)} generated pairs instead of Perlin anomalies.", flush=True)
         return [entry for entries in chosen.values() for entry in entries]
 
-    def _pool(self, datamodule: Any, reserved: list[PoolEntry]) -> TripleSource:
+    def _pool(self, trainer: Trainer, datamodule: Any, reserved: list[PoolEntry]) -> TripleSource:
         if self.source == "none":
             return NoDefects()
         if self.source == "cutpaste":
@@ -282,10 +280,10 @@ class SeasAugmentation(Callback):
             normals = [Path(path) for path in samples["image_path"][samples["label_index"] == 0]]
             return CutPastePool(dict(self._few_shot(datamodule).few_shot), normals, self.settings.anomaly_types)
         if self.stream:
-            return self._streamed()
+            return self._streamed(trainer)
         return PairPool(self._pool_folder(), self.settings.anomaly_types, without=reserved)
 
-    def _streamed(self) -> StreamedPool:
+    def _streamed(self, trainer: Trainer) -> StreamedPool:
         run = prepare_run(self.settings, self.run, self._selection)
         types = self.settings.anomaly_types or load_split(run / "split.json").split.anomaly_types
         settings = StreamSettings(

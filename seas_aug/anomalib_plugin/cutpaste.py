@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -58,7 +59,7 @@ class CutPastePool:
         """Number of few-shot defects."""
         return len(self.samples)
 
-    @property
+    @cached_property
     def native_size(self) -> tuple[int, int]:
         """Height and width of the first few-shot picture in pixels."""
         height, width = read_rgb(self.samples[0].image).shape[:2]

@@ -15,15 +15,19 @@ from seas_aug.anomalib_plugin.sources import DefectSource
 from seas_aug.errors import SeasError
 
 
-@register_adapter("Supersimplenet", "UniNet")
+@register_adapter("Supersimplenet")
 class LabelledAdapter(DetectorAdapter):
     """Puts whole generated images into the batch, with their masks and the label 1.
 
     SuperSimpleNet adds noise to features too, which stays as it is and is the only source of anomalies without this.
     """
 
+    makes_own_anomalies = True
+    """Whether the detector makes anomalies too where a row of ``perlin_ratio`` is left to it."""
+
     def __init__(self) -> None:
         self._source: DefectSource | None = None
+        self._started = False
 
     def attach(self, model: LightningModule, source: DefectSource) -> None:
         """Remember the source; the detector itself stays as it is.
@@ -31,9 +35,14 @@ class LabelledAdapter(DetectorAdapter):
         Args:
             model: the detector.
             source: what to draw from.
+
+        Raises:
+            SeasError: a share of the defects is to be the detector's own, and it has none.
         """
-        del model
-        self._source = source
+        if source.perlin_ratio and not self.makes_own_anomalies:
+            message = f"{type(model).__name__} makes no anomalies of its own; leave out augmentation.perlin_ratio."
+            raise SeasError(message)
+        self._source, self._started = source, False
 
     def prepare_batch(self, model: LightningModule, batch: Any) -> None:
         """Replace the drawn rows of ``image``, ``gt_mask`` and ``gt_label``; one row at least stays normal.
@@ -43,14 +52,19 @@ class LabelledAdapter(DetectorAdapter):
             batch: anomalib's ``ImageBatch``, before the pre-processor; without masks it gets empty ones.
 
         Raises:
-            SeasError: the adapter was not attached.
+            SeasError: the adapter was not attached, or the first batch is a single image.
         """
-        del model
         if self._source is None:
             message = "The adapter was given a batch before it was attached; call attach first."
             raise SeasError(message)
         image: Tensor = batch.image.as_subclass(Tensor).clone()
         count, height, width = image.shape[0], *image.shape[-2:]
+        if count == 1 and not self._started:  # not the last batch of an epoch
+            message = (
+                f"{type(model).__name__} needs a normal image in each batch beside the defects; give a "
+                "data.init_args.train_batch_size of 2 or more."
+            )
+            raise SeasError(message)
         rows = self._source.choose(count)[0][: max(count - 1, 0)]  # UniNet's loss needs normal pixels
         images, masks, _ = self._source.pool.draw(self._source.generator, len(rows), (height, width))
         mask = image.new_zeros((count, height, width), dtype=torch.bool)
@@ -59,6 +73,7 @@ class LabelledAdapter(DetectorAdapter):
         label = image.new_zeros(count, dtype=torch.bool)
         if batch.gt_label is not None:
             label = batch.gt_label.as_subclass(Tensor).bool().clone()
+        self._started = True
         if rows:
             image[rows] = images.to(image.device, image.dtype)
             mask[rows] = masks[:, 0].to(mask.device) > 0
@@ -73,3 +88,10 @@ class LabelledAdapter(DetectorAdapter):
         """
         del model
         self._source = None
+
+
+@register_adapter("UniNet")
+class UniNetAdapter(LabelledAdapter):
+    """UniNet learns from labelled images and makes no anomalies itself."""
+
+    makes_own_anomalies = False

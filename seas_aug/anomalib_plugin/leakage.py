@@ -6,10 +6,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from seas_aug.data.decode import content_hash
 from seas_aug.errors import SeasError
 
 EVALUATION_SUBSETS = ("val_data", "test_data")
+
+
+_ORIGINAL = "seas_aug_original_samples"  # an attribute of anomalib's dataset, so that it lives as long
+
+
+def change_samples(dataset: Any, samples: pd.DataFrame) -> None:
+    """Give an evaluation set another table, and keep anomalib's own with it.
+
+    Args:
+        dataset: an anomalib dataset.
+        samples: the new table; it gets the attributes of the old one.
+    """
+    if not hasattr(dataset, _ORIGINAL):
+        setattr(dataset, _ORIGINAL, dataset.samples)
+    samples.attrs = dict(dataset.samples.attrs)
+    dataset.samples = samples
+
+
+def restore_evaluation(datamodule: Any) -> None:
+    """Give validation and test sets back the tables that anomalib made.
+
+    Args:
+        datamodule: an anomalib datamodule after its ``setup``.
+    """
+    for name in EVALUATION_SUBSETS:
+        dataset: Any = getattr(datamodule, name, None)
+        if hasattr(dataset, _ORIGINAL):
+            dataset.samples = getattr(dataset, _ORIGINAL)
 
 
 class LeakFilter:
@@ -54,9 +84,7 @@ class LeakFilter:
                     )
                     raise SeasError(message)
             if removed[name]:
-                kept = samples[keep].copy()
-                kept.attrs = dict(samples.attrs)
-                dataset.samples = kept
+                change_samples(dataset, samples[keep].copy())
         return removed
 
     def _hash(self, path: Path) -> str:

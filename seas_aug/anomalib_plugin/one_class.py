@@ -11,25 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch import LightningModule
 
 from seas_aug.errors import SeasError
 from seas_aug.generate.plan import NORMAL_FOLDER
 from seas_aug.generate.writer import MANIFEST, read_manifest
-
-ONE_CLASS_DETECTORS = frozenset(
-    {
-        *("AnomalyDINO", "AnomalyVFM", "CFM", "Cfa", "Cflow", "Csflow", "Dfkde", "Dfm", "Dinomaly", "EfficientAd"),
-        *("Fastflow", "FoundAD", "Fre", "Ganomaly", "GeneralAD", "InpFormer", "L2BT", "MHPatchcore", "Padim"),
-        *("Patchcore", "Patchflow", "Rad", "ReverseDistillation", "Stfpm", "SuperADD", "Uflow"),
-    }
-)
-"""Class names of anomalib's detectors that take every training image for a normal one."""
-
-
-def is_one_class(model: LightningModule) -> bool:
-    """Return whether a detector, or a class that it is derived from, learns from normal images alone."""
-    return any(kind.__name__ in ONE_CLASS_DETECTORS for kind in type(model).__mro__)
 
 
 def normal_images(folder: Path) -> list[Path]:

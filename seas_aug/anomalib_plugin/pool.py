@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
@@ -49,6 +50,9 @@ class PairPool:
         cache_bytes: bound on the decoded pictures kept in memory.
         without: pairs that are not to be drawn.
 
+    Attributes:
+        native_size: height and width of the pictures in pixels, as the first of them has it.
+
     Raises:
         SeasError: no manifest, a file that is missing, an unknown type, or no pair at all.
     """
@@ -74,6 +78,8 @@ class PairPool:
             message = f"all {len(chosen)} pairs of {self.folder} are evaluated on, so none is left; generate more."
             raise SeasError(message)
         self.anomaly_types = tuple(sorted({entry.anomaly_type for entry in self.entries}))
+        height, width = _read(self.entries[0].image, cv2.IMREAD_COLOR).shape[:2]
+        self.native_size = (int(height), int(width))
         self._cache_bytes = cache_bytes
         self._held_bytes = 0
         self._cache: OrderedDict[tuple[Path, int, int], Triple] = OrderedDict()
@@ -82,12 +88,6 @@ class PairPool:
     def __len__(self) -> int:
         """Number of triples."""
         return len(self.entries)
-
-    @property
-    def native_size(self) -> tuple[int, int]:
-        """Height and width of the first generated picture in pixels."""
-        image = _read(self.entries[0].image, cv2.IMREAD_COLOR)
-        return int(image.shape[0]), int(image.shape[1])
 
     def draw(self, generator: torch.Generator, n: int, size: tuple[int, int]) -> Triple:
         """Draw triples, each once before any comes again.
@@ -166,7 +166,10 @@ def read_manifest(folder: Path) -> list[PoolEntry]:
 
 
 def _read(path: Path, flags: int) -> cv2.typing.MatLike:
-    image = cv2.imread(str(path), flags)
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), flags)  # imread wants a path in the system's own letters
+    except (OSError, cv2.error):
+        image = None
     if image is None:
         message = f"{path} cannot be read as an image; replace it, or generate the folder again."
         raise SeasError(message)

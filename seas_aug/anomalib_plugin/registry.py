@@ -80,13 +80,17 @@ def register_adapter(*names: str) -> Callable[[AdapterType], AdapterType]:
 
 def registered_detectors() -> tuple[str, ...]:
     """Return the class names of all detectors that have an adapter, sorted."""
-    for module in _BUILT_IN:
-        import_module(module)
+    _import_built_in()
     return tuple(sorted(_ADAPTERS))
 
 
+def _import_built_in() -> None:
+    for module in _BUILT_IN:
+        import_module(module)
+
+
 def import_adapters(module: str) -> None:
-    """Import a module of a third party, which registers its adapters.
+    """Import a module of a third party, which registers its adapters; they may replace those of this package.
 
     Args:
         module: dotted name; it lies on Python's path.
@@ -94,11 +98,47 @@ def import_adapters(module: str) -> None:
     Raises:
         SeasError: there is no such module.
     """
+    _import_built_in()  # first, or they would replace the third party's
     try:
         import_module(module)
     except ModuleNotFoundError as error:
         message = f"augmentation.adapters names {module}, which cannot be imported ({error}); put it on PYTHONPATH."
         raise SeasError(message) from error
+
+
+ONE_CLASS_DETECTORS = {
+    *("AnomalyDINO", "AnomalyVFM", "CFM", "Cfa", "Cflow", "Csflow", "Dfkde", "Dfm", "Dinomaly", "EfficientAd"),
+    *("Fastflow", "FoundAD", "Fre", "Ganomaly", "GeneralAD", "InpFormer", "L2BT", "MHPatchcore", "Padim"),
+    *("Patchcore", "Patchflow", "Rad", "ReverseDistillation", "Stfpm", "SuperADD", "Uflow"),
+}
+"""Class names of anomalib's detectors that take every training image for a normal one."""
+
+
+def register_one_class(*names: str) -> None:
+    """Say that detectors of these class names (and their subclasses) take every training image for a normal one.
+
+    They get generated normal images and never a defect.
+
+    Args:
+        names: class names of detectors.
+    """
+    ONE_CLASS_DETECTORS.update(names)
+
+
+def is_one_class(model: LightningModule) -> bool:
+    """Return whether a detector learns from normal images alone.
+
+    Args:
+        model: the detector; its class, then its base classes, are looked up by name. The nearest one decides, by an
+            adapter rather than by the list of one-class detectors.
+    """
+    _import_built_in()
+    for kind in type(model).__mro__:
+        if kind.__name__ in _ADAPTERS:
+            return False
+        if kind.__name__ in ONE_CLASS_DETECTORS:
+            return True
+    return False
 
 
 def find_adapter(model: LightningModule) -> DetectorAdapter:

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from seas_aug.anomalib_plugin.leakage import EVALUATION_SUBSETS
+from seas_aug.anomalib_plugin.leakage import EVALUATION_SUBSETS, change_samples
 from seas_aug.anomalib_plugin.pool import PoolEntry
+from seas_aug.errors import SeasError
 
 _LARGEST_SHARE = 4  # each synthetic set takes at most a quarter of the pairs
 
@@ -44,11 +45,17 @@ def reserve(entries: Sequence[PoolEntry], wanted: dict[str, int], seed: int) -> 
 
     Returns:
         Pairs of each set; none is in two of them.
+
+    Raises:
+        SeasError: there are too few pairs for each set to have one.
     """
     order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(seed)).tolist()
     chosen: dict[str, list[PoolEntry]] = {}
     for name, count in wanted.items():
         taken = [order.pop() for _ in range(min(count, max(1, len(entries) // _LARGEST_SHARE), len(order)))]
+        if not taken:
+            message = f"{len(entries)} pairs are too few for {', '.join(wanted)} and the training; generate more."
+            raise SeasError(message)
         chosen[name] = [entries[index] for index in sorted(taken)]
     return chosen
 
@@ -66,5 +73,4 @@ def replace_defects(dataset: Any, entries: Sequence[PoolEntry]) -> None:
     kept = defects[: len(entries)]
     changed.loc[kept, "image_path"] = [str(entry.image) for entry in entries]
     changed.loc[kept, "mask_path"] = [str(entry.mask) for entry in entries]
-    changed.attrs = dict(samples.attrs)
-    dataset.samples = changed
+    change_samples(dataset, changed)

@@ -40,8 +40,8 @@ class CategoryEntry:
 
     Args:
         root: category in MVTec layout (``train/good``, ``test/<type>``, ``ground_truth/<type>``).
-        few_shot: leading fraction of each type that SeaS may learn from, or a ``split.json``; all sources of defects
-            have these images and no others (paper: a third).
+        few_shot: leading fraction, or number above 1, of each type that SeaS may learn from, or a ``split.json``; all
+            sources of defects have these images and no others (paper: a third).
         groups: CSV with ``folder,file,group``; None takes ``groups.csv`` in ``root`` if it is there.
         run: run folder of ``seas-aug finetune``; None fine-tunes now, into the benchmark's output.
         generated: what ``seas-aug generate`` made with it; None generates now.

@@ -67,7 +67,7 @@ class _NarrowModel(DraemModel):
 
     def forward(self, batch: torch.Tensor) -> Any:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self._bfloat16 and self.training):
-            found = super().forward(batch)
+            found: Any = super().forward(batch)
         return tuple(part.float() for part in found) if self.training else found
 
 

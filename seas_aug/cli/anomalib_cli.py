@@ -13,11 +13,13 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback
 
 from seas_aug.anomalib_plugin.callback import SeasAugmentation
+from seas_aug.anomalib_plugin.lock import only_one
 from seas_aug.anomalib_plugin.sources import Origin
 from seas_aug.anomalib_plugin.textures import dtd_reachable, make_textures, stand_in_folder
 
 _EVALUATING = ("fit", "train", "validate", "test")
 _DTD_DEFAULT = Path("datasets/dtd")
+_SAVED_BY_TRAINING = ("optimizer", "lr_scheduler")
 _HELP = (
     "Anomalies that the detector trains on: `seas` (generated; fine-tunes on a few of the datamodule's defects if need "
     "be), `cutpaste` (those defects pasted on normal images), `perlin` (anomalib's own) or `none`, all evaluated on "
@@ -47,11 +49,13 @@ class SeasCLI(AnomalibCLI):
         """Add the arguments of predict, where the key is accepted and has no effect."""
         super().add_predict_arguments(parser)
         _add_augmentation(parser)
+        _add_ignored(parser)
 
     def add_export_arguments(self, parser: ArgumentParser) -> None:
         """Add the arguments of export, where the key is accepted and has no effect."""
         super().add_export_arguments(parser)
         _add_augmentation(parser)
+        _add_ignored(parser)
 
     def before_instantiate_classes(self) -> None:
         """Let detectors that want DTD start without it, see :mod:`seas_aug.anomalib_plugin.textures`."""
@@ -85,10 +89,20 @@ def _add_augmentation(parser: ArgumentParser) -> None:
     parser.add_argument("--augmentation", type=Origin | Callback | None, default=None, help=_HELP)
 
 
+def _add_ignored(parser: ArgumentParser) -> None:
+    """Add what anomalib saves of a training, so that the saved file can be read by predict and export too."""
+    for name in _SAVED_BY_TRAINING:
+        if name not in {action.dest for action in parser._actions}:
+            parser.add_argument(f"--{name}", type=Any, default=None, help="Of a training; not used here.")
+
+
 def _fill_dtd_dir(model: Any, augmentation: Any) -> None:
-    """Point ``model.init_args.dtd_dir`` to stand-in textures where DTD is neither there, nor needed or reachable."""
+    """Point ``model.init_args.dtd_dir`` to stand-in textures where DTD is neither there, nor needed or reachable.
+
+    Without ``augmentation`` everything stays as anomalib has it.
+    """
     init_args = model.get("init_args")
-    if init_args is None or "dtd_dir" not in init_args:
+    if augmentation is None or init_args is None or "dtd_dir" not in init_args:
         return
     stand_in = stand_in_folder()
     folder = init_args["dtd_dir"]
@@ -97,14 +111,15 @@ def _fill_dtd_dir(model: Any, augmentation: Any) -> None:
     needed = _needs_textures(augmentation)
     if needed and dtd_reachable():
         return
-    init_args["dtd_dir"] = str(make_textures(stand_in))
+    with only_one(stand_in, "the textures"):
+        init_args["dtd_dir"] = str(make_textures(stand_in))
     reason = "cannot be downloaded here" if needed else "is not read with SeaS pairs"
     note = "; Perlin anomalies are filled with these simpler textures" if needed else ""
     print(f"seas-aug: DTD {reason}, dtd_dir is set to the rendered textures in {stand_in}{note}.", flush=True)
 
 
 def _needs_textures(augmentation: Any) -> bool:
-    if augmentation is None or isinstance(augmentation, str):
-        return augmentation in (None, "perlin")
+    if isinstance(augmentation, str):
+        return augmentation == "perlin"
     options = augmentation.get("init_args") or {}
     return options.get("source", "seas") == "perlin" or (options.get("perlin_ratio") or 0) > 0

@@ -33,7 +33,7 @@ def build_parser(preset: str = "default") -> ArgumentParser:
         "--few_shot",
         type=str | float | None,
         default=None,
-        help="Short for --data.few_shot: a leading fraction of each type, or a split.json.",
+        help="Short for --data.few_shot: a leading fraction, or number above 1, of each type, or a split.json.",
     )
     parser.add_argument(
         "--max_steps",

@@ -47,11 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SeasError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return _interrupted()
+        return _interrupted(arguments[0])
     except SystemExit as error:
         # Lightning ends with sys.exit after Ctrl+C
         if isinstance(error.__context__, KeyboardInterrupt):
-            return _interrupted()
+            return _interrupted(arguments[0])
         raise
     except ImportError as error:
         if "libGL" not in str(error) and "libxcb" not in str(error):
@@ -101,6 +101,12 @@ def _fail(message: str) -> int:
     return USER_ERROR
 
 
-def _interrupted() -> int:
-    print("seas-aug: interrupted; run the same command again to continue.", file=sys.stderr)
+def _interrupted(command: str) -> int:
+    how = "run the same command again to continue."
+    if command in ("train", "fit"):
+        how = (
+            "run the same command again: what SeaS made is gone on with, the detector starts anew unless `--ckpt_path` "
+            "names a checkpoint of it."
+        )
+    print(f"seas-aug: interrupted; {how}", file=sys.stderr)
     return INTERRUPTED

@@ -59,6 +59,12 @@ def category_from_datamodule(datamodule: Any, where: str) -> Category:
     evaluated = [getattr(datamodule, name, None) for name in ("test_data", "val_data")]
     train = _rows([datamodule.train_data])
     test = _rows(dataset for dataset in evaluated if not isinstance(dataset, SyntheticAnomalyDataset))
+    if not test and any(isinstance(dataset, SyntheticAnomalyDataset) for dataset in evaluated):
+        message = (
+            f"{where}: with test_split_mode synthetic it has no real defect to learn from; give a folder in MVTec "
+            "layout with a few (augmentation.root), a fine-tuned run (augmentation.run), or another test_split_mode."
+        )
+        raise SeasError(message)
     items = [_path(row["image_path"]) for row in (*train, *test) if row["by_item"]]
     normals = natural_sorted({_path(row["image_path"]) for row in train if row["label_index"] == 0})
     defects = _read_defects(test)

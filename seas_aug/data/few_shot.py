@@ -46,13 +46,15 @@ class FewShotSplit:
 def select_few_shot(category: Category, few_shot: str, groups: Path | None = None) -> FewShotSplit:
     """Divide the defect images of a category into few-shot, held out and excluded ones.
 
-    A fraction f takes the first ``max(1, floor(n * f))`` of each type's n images by name (0.3333 counts as 1/3); with
-    groups it walks the groups in the order of their first image and takes whole ones until that number is reached. A
-    file lists the few-shot images per type; types that it leaves out are not fine-tuned on and stay held out.
+    A fraction f takes the first ``max(1, floor(n * f))`` of each type's n images by name (0.3333 counts as 1/3), a
+    whole number above 1 so many of them; with groups it walks the groups in the order of their first image and takes
+    whole ones until that number is reached. A file lists the few-shot images per type; types that it leaves out are
+    not fine-tuned on and stay held out.
 
     Args:
         category: what to divide.
-        few_shot: a number in (0, 1], or the path of a JSON file ``{type: {"few_shot": [file names], ...}}``.
+        few_shot: a share in (0, 1], a whole number of images of each type above 1, or the path of a JSON file
+            ``{type: {"few_shot": [file names], ...}}``.
         groups: CSV with the columns ``folder,file,group``; None takes ``groups.csv`` in the category's folder if it
             is there, else the groups that the data set itself tells. No group has an image in ``few_shot`` and one in
             ``held_out``.
@@ -63,13 +65,13 @@ def select_few_shot(category: Category, few_shot: str, groups: Path | None = Non
     Raises:
         SeasError: the number or file is wrong, names an unknown type or image, selects nothing, or divides a group.
     """
-    membership = _find_groups(category, groups)
-    fraction = _parse_fraction(few_shot)
-    if fraction is None:
+    membership = find_groups(category, groups)
+    number = _parse_number(few_shot)
+    if number is None:
         chosen = _from_list(category, Path(few_shot))
         _check_undivided(category, chosen, membership, Path(few_shot))
     else:
-        chosen = {t: _leading(samples, fraction, membership) for t, samples in category.defects.items()}
+        chosen = {t: _leading(samples, number, membership) for t, samples in category.defects.items()}
     images = {sample.image for samples in chosen.values() for sample in samples}
     taken = {membership.of(image) for image in images}
     held_out = {
@@ -82,7 +84,16 @@ def select_few_shot(category: Category, few_shot: str, groups: Path | None = Non
     return FewShotSplit(few_shot=chosen, held_out=held_out, excluded=tuple(others))
 
 
-def _find_groups(category: Category, path: Path | None) -> Groups:
+def find_groups(category: Category, path: Path | None) -> Groups:
+    """Return which images show the same part.
+
+    Args:
+        category: its own groups, or the ``groups.csv`` in its folder, are taken where ``path`` is None.
+        path: CSV with the columns ``folder,file,group``.
+
+    Raises:
+        SeasError: the file cannot be read, or lists none of the defect images.
+    """
     if path is None:
         automatic = category.root / "groups.csv" if category.root else None
         return read_groups(automatic) if automatic and automatic.is_file() else category.groups
@@ -97,21 +108,27 @@ def _find_groups(category: Category, path: Path | None) -> Groups:
     return groups
 
 
-def _parse_fraction(text: str) -> Fraction | None:
-    """Return the share to take, or None if ``text`` is no number and therefore a file."""
+def _parse_number(text: str) -> Fraction | int | None:
+    """Return the share to take, the number of images of each type, or None if ``text`` is no number and so a file."""
     try:
         value = Fraction(text.strip())
     except (ValueError, ZeroDivisionError):
         return None
+    if value > 1 and value.denominator == 1:
+        return int(value)
     if not 0 < value <= 1:
-        message = f"data.few_shot is {text}; expected a number above 0 and up to 1, or the path of a split.json file."
+        message = (
+            f"few_shot is {text}; expected a share above 0 and up to 1, a whole number of images of each type above 1, "
+            "or the path of a split.json file."
+        )
         raise SeasError(message)
     simple = value.limit_denominator(12)  # 0.3333 of 300 images is meant to be 100, not 99
     return simple if abs(simple - value) < Fraction(1, 2000) else value
 
 
-def _leading(samples: tuple[DefectSample, ...], fraction: Fraction, groups: Groups) -> tuple[DefectSample, ...]:
-    wanted = max(1, math.floor(len(samples) * fraction))
+def _leading(samples: tuple[DefectSample, ...], number: Fraction | int, groups: Groups) -> tuple[DefectSample, ...]:
+    share = isinstance(number, Fraction)
+    wanted = max(1, math.floor(len(samples) * number)) if share else min(len(samples), int(number))
     members: dict[str, list[DefectSample]] = {}
     for sample in samples:
         members.setdefault(groups.of(sample.image), []).append(sample)

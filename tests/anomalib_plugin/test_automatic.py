@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
 from seas_aug.anomalib_plugin import SeasAugmentation
+from seas_aug.anomalib_plugin.automatic import prepare_pool, prepare_run, select_from_datamodule
 from seas_aug.anomalib_plugin.paste import PasteAugmenter
 from seas_aug.data.decode import content_hash
 from tests import tiny_models
 from tests.anomalib_plugin import rendered
 from tests.anomalib_plugin.stand_ins import FEW_SHOT, Draem, make_trainer, paths
+from tests.generate.fake import make_run
 
 
 def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +71,97 @@ def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monk
     SeasAugmentation(**{**options, "strength": 0.2}).setup(make_trainer(category), Draem(), "fit")
     assert calls == ["finetune", "generate"] * 2 + ["generate"]  # other pairs of the same model
     assert strengths == [None, None, 0.2]
+
+
+def test_other_normals_make_another_model(category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a model that was shown a normal image would be used where that image is a test image."""
+    runs: list[Path] = []
+
+    def finetune(config: Any) -> None:
+        assert config.accelerator == "cpu"
+        runs.append(config.output)
+        (config.output / "model").mkdir(parents=True)
+        (config.output / "model" / "model_index.json").write_text("{}")
+
+    module = ModuleType("seas_aug.finetune.run")
+    module.finetune = finetune  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "seas_aug.finetune.run", module)
+    callback = SeasAugmentation(few_shot="0.25", cache=str(tmp_path / "cache"))
+    settings = dataclasses.replace(callback.settings, accelerator="cpu")
+    found = []
+    for ratio in (0.2, 0.2, 0.6):
+        trainer = make_trainer(category, val_split_mode="from_train", val_split_ratio=ratio, seed=0)
+        selection = select_from_datamodule(trainer.datamodule, settings)
+        found.append(prepare_run(settings, None, selection))
+    assert len(runs) == 2 and found[0] == found[1] != found[2]
+
+
+def test_a_damaged_pool_is_made_whole(category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def generate(**options: Any) -> None:
+        made.append(options["output"])
+        assert options["accelerator"] == "auto"
+        if not options["output"].exists():
+            rendered.make_generated(options["output"], None)
+        else:  # as the real one, it makes what is missing
+            missing.write_bytes(content)
+
+    module = ModuleType("seas_aug.generate.run")
+    module.generate = generate  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "seas_aug.generate.run", module)
+    run = make_run(tmp_path / "run")
+    settings = SeasAugmentation(num_images=3, cache=str(tmp_path / "cache")).settings
+    pool = prepare_pool(settings, run)
+    missing = sorted(pool.rglob("test/hole/*.png"))[0]
+    content = missing.read_bytes()
+    assert prepare_pool(settings, run) == pool
+    assert len(made) == 1
+    missing.unlink()
+    assert prepare_pool(settings, run) == pool
+    assert len(made) == 2 and missing.is_file()
+
+
+def test_group_mates_of_a_separate_folder_stay_out(category: Path, tmp_path: Path) -> None:
+    root = tmp_path / "few" / "part"
+    shutil.copytree(category, root)
+    for path in sorted(root.glob("test/hole/*.png"))[1:]:
+        path.unlink()
+        (root / "ground_truth" / "hole" / f"{path.stem}_mask.png").unlink()
+    rows = ["test/hole,000.png,a", "test/hole,002.png,a", "test/good,001.png,a"]
+    (tmp_path / "groups.csv").write_text("\n".join(["folder,file,group", *rows]) + "\n")
+    callback = SeasAugmentation(root=str(root), few_shot="1", groups=str(tmp_path / "groups.csv"))
+    trainer = make_trainer(category)
+    selection = select_from_datamodule(trainer.datamodule, callback.settings)
+    found = [path for path in selection.split.excluded if path.is_relative_to(category)]
+    mates = {path.relative_to(category).as_posix() for path in found}
+    assert mates == {"test/hole/000.png", "test/hole/002.png", "test/good/001.png"}
+    assert content_hash(category / "test/hole/002.png") in selection.hashes
+
+
+def test_a_second_callback_starts_from_anomalibs_own_sets(category: Path, generated: Path) -> None:
+    """Two sources in one notebook have the same few-shot and the same test images."""
+    trainer = make_trainer(category)
+    before = paths(trainer, "test_data")
+    first, second = (SeasAugmentation(source=source, few_shot="0.25") for source in ("perlin", "cutpaste"))
+    first.setup(trainer, Draem(), "fit")
+    tested = paths(trainer, "test_data")
+    assert set(before) - set(tested) == set(FEW_SHOT)
+    second.setup(trainer, Draem(), "fit")
+    assert paths(trainer, "test_data") == tested
+    assert first._selection is not None and second._selection is not None
+    assert first._selection.split == second._selection.split
+
+
+def test_one_callback_for_two_categories(category: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(category, tmp_path / "other"))
+    for index, path in enumerate(sorted(other.glob("test/*/*.png"))):
+        cv2.imwrite(str(path), rendered.normal(900 + index)[..., ::-1])
+    callback = SeasAugmentation(source="perlin", few_shot="0.25")
+    for folder in (category, other):
+        trainer = make_trainer(folder)
+        callback.setup(trainer, Draem(), "fit")
+        assert not set(FEW_SHOT) & set(paths(trainer, "test_data"))
 
 
 def test_automatic_with_a_real_model(category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from torchvision import tv_tensors
 
 from seas_aug.anomalib_plugin import DefectSource, PairPool
 from seas_aug.anomalib_plugin.labelled import LabelledAdapter
+from seas_aug.anomalib_plugin.registry import find_adapter
 from seas_aug.errors import SeasError
 
 
@@ -47,6 +48,25 @@ def test_one_image_stays_normal(generated: Path) -> None:
     adapter.attach(model, source(generated, 1.0))
     adapter.prepare_batch(model, batch)
     assert batch.gt_label.tolist() == [True, True, True, False]
+
+
+def test_a_single_image_cannot_show_a_defect_and_a_normal_part(generated: Path) -> None:
+    adapter, model = LabelledAdapter(), type("Supersimplenet", (LightningModule,), {})()
+    single = ImageBatch(image=tv_tensors.Image(torch.rand(1, 3, 64, 64)), gt_label=torch.zeros(1, dtype=torch.int64))
+    adapter.attach(model, source(generated, 1.0))
+    with pytest.raises(SeasError, match=r"Supersimplenet needs a normal image .*train_batch_size of 2"):
+        adapter.prepare_batch(model, single)
+    adapter.prepare_batch(model, make_batch())
+    adapter.prepare_batch(model, single)  # what is left at the end of an epoch
+    assert not single.gt_label.any()
+
+
+def test_a_detector_without_anomalies_of_its_own(generated: Path) -> None:
+    model = type("UniNet", (LightningModule,), {})()
+    adapter = find_adapter(model)
+    adapter.attach(model, source(generated, 1.0))
+    with pytest.raises(SeasError, match=r"UniNet makes no anomalies of its own; .*perlin_ratio"):
+        adapter.attach(model, DefectSource(PairPool(generated), 0.5, 0.1, torch.Generator()))
 
 
 def test_no_defect_changes_nothing(generated: Path) -> None:

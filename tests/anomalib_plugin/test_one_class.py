@@ -11,8 +11,8 @@ import pytest
 from anomalib.data import Folder
 
 from seas_aug.anomalib_plugin import SeasAugmentation
-from seas_aug.anomalib_plugin.one_class import ONE_CLASS_DETECTORS, is_one_class, normal_images, with_normals
-from seas_aug.anomalib_plugin.registry import registered_detectors
+from seas_aug.anomalib_plugin.one_class import normal_images, with_normals
+from seas_aug.anomalib_plugin.registry import ONE_CLASS_DETECTORS, is_one_class, registered_detectors
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import PairWriter
 from tests.anomalib_plugin.rendered import make_generated, normal, to_tensor

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +30,38 @@ def test_third_party_detector_and_its_subclass(monkeypatch: pytest.MonkeyPatch) 
     my_detector = type("MyDetector", (LightningModule,), {})
     assert isinstance(registry.find_adapter(my_detector()), Nothing)
     assert isinstance(registry.find_adapter(type("Mine", (my_detector,), {})()), Nothing)
+
+
+def test_a_third_party_may_replace_a_built_in_adapter_in_a_fresh_process(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from seas_aug.anomalib_plugin import register_adapter\n"
+        "from seas_aug.anomalib_plugin.draem import DraemAdapter\n"
+        "@register_adapter('Draem')\nclass Mine(DraemAdapter): ...\n"
+    )
+    code = (
+        "from lightning.pytorch import LightningModule\n"
+        "from seas_aug.anomalib_plugin.registry import find_adapter, import_adapters\n"
+        "import_adapters('mine')\n"
+        "print(type(find_adapter(type('Draem', (LightningModule,), {})())).__name__)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split()[-1] == "Mine"
+
+
+def test_an_adapter_of_a_one_class_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.registered_detectors()
+    monkeypatch.setattr(registry, "_ADAPTERS", dict(registry._ADAPTERS))
+    monkeypatch.setattr(registry, "ONE_CLASS_DETECTORS", set(registry.ONE_CLASS_DETECTORS))
+    patchcore = type("Patchcore", (LightningModule,), {})
+    sharper = type("Sharper", (patchcore,), {})
+    assert registry.is_one_class(patchcore()) and registry.is_one_class(sharper())
+    register_adapter("Sharper")(Nothing)
+    assert registry.is_one_class(patchcore()) and not registry.is_one_class(sharper())
+    mine = type("Mine", (LightningModule,), {})
+    assert not registry.is_one_class(mine())
+    registry.register_one_class("Mine")
+    assert registry.is_one_class(mine())
 
 
 def test_detector_without_adapter() -> None:

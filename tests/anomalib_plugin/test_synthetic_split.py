@@ -35,7 +35,8 @@ def test_reserved_pairs_are_few_and_in_one_set_only() -> None:
     assert len({one.image for group in chosen.values() for one in group}) == 8
     assert chosen == reserve(entries, {"val_data": 3, "test_data": 50}, seed=1)
     assert chosen != reserve(entries, {"val_data": 3, "test_data": 50}, seed=2)
-    assert [len(group) for group in reserve(entries[:1], {"val_data": 3, "test_data": 3}, 0).values()] == [1, 0]
+    with pytest.raises(SeasError, match="1 pairs are too few for val_data, test_data"):
+        reserve(entries[:1], {"val_data": 3, "test_data": 3}, 0)
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate"])
@@ -68,6 +69,23 @@ def test_perlin_anomalies_of_val_become_pairs_that_are_not_trained_on(
         assert len(trained) == len(known) - len(defects)
     callback.setup(trainer, Draem(), "validate")
     assert list(data.val_data.samples["image_path"]) == list(samples["image_path"])
+
+
+def test_test_set_of_pairs(category: Path, many: Path) -> None:
+    """Only of the types that are asked for; val is a copy of test then."""
+    trainer = make_trainer(category, test_split_mode="synthetic", test_split_ratio=0.5, seed=0)
+    callback = SeasAugmentation(generated=str(many), anomaly_types=["hole"])
+    callback.setup(trainer, Draem(), "fit")
+    samples = trainer.datamodule.test_data.samples
+    defects = set(samples["image_path"][samples["label_index"] == 1])
+    assert defects and defects < {str(one.image) for one in read_manifest(many) if one.anomaly_type == "hole"}
+    assert callback.pool is not None and callback.pool.anomaly_types == ("hole",)
+
+
+def test_a_synthetic_test_set_leaves_no_defect_to_learn_from(category: Path) -> None:
+    trainer = make_trainer(category, test_split_mode="synthetic", test_split_ratio=0.5, seed=0)
+    with pytest.raises(SeasError, match=r"test_split_mode synthetic .*augmentation\.root"):
+        SeasAugmentation(few_shot="0.25").setup(trainer, Draem(), "fit")
 
 
 def test_other_sources_keep_perlin(category: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seas_aug.data.category import Category, DefectSample, read_mvtec_folder
-from seas_aug.data.few_shot import _parse_fraction, content_hash, select_few_shot
+from seas_aug.data.few_shot import _parse_number, content_hash, select_few_shot
 from seas_aug.data.groups import read_groups
 from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
@@ -41,12 +41,29 @@ def test_fraction_takes_the_first_by_name(tmp_path):
     assert len(split.samples) == 3
 
 
+@pytest.mark.parametrize("number", [2, 5, 100])
+def test_number_of_images(tmp_path, number):
+    category = read_mvtec_folder(make_category(tmp_path / "t"))
+    split = select_few_shot(category, str(number))
+    for name, samples in category.defects.items():
+        assert split.few_shot[name] == samples[:number]
+        assert split.held_out[name] == samples[number:]
+
+
+def test_number_of_images_takes_whole_groups(tmp_path):
+    root = make_category(tmp_path / "t")
+    rows = [f"test/hole,{index:03d}.png,{'first' if index < 3 else index}" for index in range(6)]
+    (root / "groups.csv").write_text("\n".join(["folder,file,group", *rows]) + "\n")
+    split = select_few_shot(read_mvtec_folder(root), "2")
+    assert _names(split.few_shot["hole"]) == ["000.png", "001.png", "002.png"]
+
+
 @pytest.mark.parametrize("text,share", [("0.3333", "1/3"), ("0.333", "1/3"), ("1/3", "1/3"), ("0.37", "37/100")])
 def test_rounded_fractions_mean_the_simple_ones(text, share):
-    assert str(_parse_fraction(text)) == share
+    assert str(_parse_number(text)) == share
 
 
-@pytest.mark.parametrize("text", ["0", "-0.1", "1.5", "5"])
+@pytest.mark.parametrize("text", ["0", "-0.1", "1.5", "-5"])
 def test_bad_number(tmp_path, text):
     _check([text, "above 0 and up to 1"], read_mvtec_folder(make_category(tmp_path / "t")), text)
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks the options of ``SeasAugmentation``, once a training starts.
+
+Not in its constructor: jsonargparse would bury the sentence in an account of everything else that it tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from seas_aug.anomalib_plugin.sources import Origin
+from seas_aug.errors import SeasError
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that are out of range or do not go together.
+
+    Args:
+        options: arguments of ``SeasAugmentation`` by name.
+
+    Raises:
+        SeasError: the first that is wrong.
+    """
+    for name in ("probability", "perlin_ratio"):
+        share = options[name]
+        if share is not None and not 0 <= share <= 1:
+            raise SeasError(f"augmentation.{name} is {share}; give a share between 0 and 1.")
+    if options["source"] not in get_args(Origin):
+        message = f"augmentation.source is {options['source']!r}; give one of {', '.join(get_args(Origin))}."
+        raise SeasError(message)
+    made_now = options["generated"] is None and options["source"] == "seas"
+    if options["stream"] and not made_now:
+        message = (
+            "augmentation.stream renews pairs of a fine-tuned model; give `run`, or neither `run` nor `generated`."
+        )
+        raise SeasError(message)
+    strength = options["strength"]
+    if strength is not None and not 0 < strength <= 1:
+        raise SeasError(f"augmentation.strength is {strength}; give a number above 0 and up to 1.")
+    if strength is not None and not made_now:
+        message = "augmentation.strength says how pairs are made; leave it out with `generated` or other sources."
+        raise SeasError(message)
+    for name, what in (("stream_uses", ""), ("stream_max_uses", ""), ("num_images", " pair per type")):
+        number = options[name]
+        if number is not None and number < 1:
+            raise SeasError(f"augmentation.{name} is {number}; give at least 1{what}.")
