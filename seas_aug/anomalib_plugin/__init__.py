@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seas_aug.anomalib_plugin.callback import SeasAugmentation
     from seas_aug.anomalib_plugin.pool import PairPool
-    from seas_aug.anomalib_plugin.registry import DetectorAdapter, register_adapter
+    from seas_aug.anomalib_plugin.registry import DetectorAdapter, register_adapter, register_one_class
     from seas_aug.anomalib_plugin.sources import DefectSource
 
 _EXPORTS = {
@@ -26,8 +26,9 @@ _EXPORTS = {
     "PairPool": "seas_aug.anomalib_plugin.pool",
     "SeasAugmentation": "seas_aug.anomalib_plugin.callback",
     "register_adapter": "seas_aug.anomalib_plugin.registry",
+    "register_one_class": "seas_aug.anomalib_plugin.registry",
 }
-__all__ = ["DefectSource", "DetectorAdapter", "PairPool", "SeasAugmentation", "register_adapter"]
+__all__ = ["DefectSource", "DetectorAdapter", "PairPool", "SeasAugmentation", "register_adapter", "register_one_class"]
 
 
 def __getattr__(name: str) -> Any:

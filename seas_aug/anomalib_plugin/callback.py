@@ -26,11 +26,12 @@ from seas_aug.anomalib_plugin.options import check_options
 from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry
 from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters, is_one_class
 from seas_aug.anomalib_plugin.sources import DefectSource, NoDefects, Origin, TripleSource
-from seas_aug.anomalib_plugin.streamed import Producer, StreamedPool, StreamSettings
+from seas_aug.anomalib_plugin.streamed import Follower, Producer, StreamedPool
 from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets
 from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
+from seas_aug.generate.stream import StreamSettings
 
 logger = logging.getLogger(__name__)
 _FIRST_PAIRS = 8  # of each type, before a detector starts on a stream
@@ -130,7 +131,7 @@ class SeasAugmentation(Callback):
         self._adapter: DetectorAdapter | None = None
         self._defects: DefectSource | None = None
         self._added: AddedNormals | None = None
-        self._producer: Producer | None = None
+        self._producer: Producer | Follower | None = None
         self._warned = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -297,9 +298,14 @@ class SeasAugmentation(Callback):
             threads=self.stream_threads,
             strength=self.settings.strength,
         )
-        self._producer = Producer(settings)
+        self._producer = Producer(settings) if trainer.is_global_zero else Follower(settings)
         return StreamedPool(
-            self._producer, settings.folder, settings.anomaly_types, min(_FIRST_PAIRS, self.settings.num_images)
+            self._producer,
+            settings.folder,
+            settings.anomaly_types,
+            min(_FIRST_PAIRS, self.settings.num_images),
+            readers=trainer.world_size,
+            max_uses=self.stream_max_uses,
         )
 
     def _few_shot(self, datamodule: Any) -> FewShotSplit:

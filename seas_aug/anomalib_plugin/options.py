@@ -41,6 +41,13 @@ def check_options(options: Mapping[str, Any]) -> None:
     if strength is not None and not made_now:
         message = "augmentation.strength says how pairs are made; leave it out with `generated` or other sources."
         raise SeasError(message)
+    most, least = options["stream_max_uses"], options["stream_uses"]
+    if most is not None and 1 <= most < least:
+        message = (
+            f"augmentation.stream_max_uses is {most}, but a new pair is made for {least} that are drawn (stream_uses), "
+            f"so that the training would wait for ever; give at least {least}."
+        )
+        raise SeasError(message)
     for name, what in (("stream_uses", ""), ("stream_max_uses", ""), ("num_images", " pair per type")):
         number = options[name]
         if number is not None and number < 1:

@@ -4,116 +4,181 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from seas_aug.anomalib_plugin.pool import PairPool, Triple, read_manifest
+from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry, Triple, read_manifest
+from seas_aug.atomic import clear_disk_errors
 from seas_aug.errors import SeasError
+from seas_aug.generate.stream import LOCKED, STOP, StreamSettings, why_ended
 from seas_aug.generate.writer import MANIFEST
 
 logger = logging.getLogger(__name__)
 _PAUSE = 0.2
 _PATIENCE = 20.0  # seconds for the producer to finish its batch before it is killed
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class StreamSettings:
-    """How a pool is renewed.
-
-    Args:
-        run: run folder of ``seas-aug finetune``.
-        folder: the pool.
-        num_images: pairs of each type in it.
-        uses: one pair is renewed for so many that are drawn.
-        anomaly_types: the types (``a+b`` for recombined ones).
-        seed: base seed.
-        accelerator: where the pairs are made: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
-        threads: CPU threads of the producer; None takes torch's default.
-        strength: how much of each image is redrawn; None takes the model's own.
-    """
-
-    run: Path
-    folder: Path
-    num_images: int
-    uses: int
-    anomaly_types: tuple[str, ...]
-    seed: int
-    accelerator: str
-    threads: int | None
-    strength: float | None = None
+_RETRY = 30.0  # seconds between attempts to take a folder over that another process renews
+_PATIENCE_FOR_PAIRS = 60.0  # seconds that training waits for new pairs before it is told why
+# Seconds without any new pair after which a process that cannot ask for one itself draws nevertheless: ranks draw not
+# quite alike, and the first could be waiting for this one. Less than the 10 minutes that NCCL waits for a rank.
+_PATIENCE_FOR_OTHERS = 300.0
 
 
 class Producer:
-    """The process that makes the pairs. It ends when this one does, however it ends: their pipe is closed then.
+    """The process that makes the pairs. It ends when this one does, however it ends.
+
+    Where another process renews the folder already, as that of a second training does, its pairs serve here too. This
+    one's process has ended then and is started again from time to time, to take over when the other one has ended.
 
     Args:
         settings: what to make.
         command: the program to start, for tests; None takes ``python -m seas_aug.generate.stream``.
+
+    Attributes:
+        settings: what is made.
+        log: what the process writes to its standard output and error.
+
+    Raises:
+        SeasError: the disk is full, or the log may not be written.
     """
 
     def __init__(self, settings: StreamSettings, command: Sequence[str] | None = None) -> None:
-        arguments = [f"--run={settings.run}", f"--output={settings.folder}", f"--num_images={settings.num_images}"]
-        arguments += [f"--uses={settings.uses}", f"--seed={settings.seed}", f"--accelerator={settings.accelerator}"]
-        if settings.threads:
-            arguments.append(f"--threads={settings.threads}")
-        if settings.strength is not None:
-            arguments.append(f"--strength={settings.strength}")
-        arguments += ["--anomaly_type", *settings.anomaly_types]
-        self.log = Path(f"{settings.folder}.log")
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*(command or (sys.executable, "-m", "seas_aug.generate.stream")), *arguments],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl+C is for the training process, which then ends this one
-            )
+        self.settings = settings
+        self.log = Path(f"{settings.folder}.{os.getpid()}.log")
+        self._command = [*(command or (sys.executable, "-m", "seas_aug.generate.stream")), *settings.arguments()]
+        self._drawn = self._before = 0
+        self._started, self._stopped = 0.0, False
+        self._process = self._start()
 
     @property
     def pid(self) -> int:
         """Process id."""
         return self._process.pid
 
-    def report(self, drawn: int) -> None:
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs; if not, another one may renew the folder."""
+        return self._process.poll() is None
+
+    def report(self, drawn: int, ahead: int = 0) -> None:
         """Tell how many pairs have been drawn.
 
         Args:
-            drawn: in all, since the producer was started.
+            drawn: in all, 0 or more.
+            ahead: so many more are wanted now, and training waits for new pairs.
         """
-        if self._process.stdin is not None and self._process.poll() is None:
-            try:
-                self._process.stdin.write(f"{drawn}\n".encode())
-                self._process.stdin.flush()
-            except BrokenPipeError:
-                logger.debug("the producer ended while it was told what was drawn")
+        self._drawn = drawn
+        self._send(str(drawn + ahead - self._before))
 
     def why_ended(self) -> str | None:
-        """Return the last line that the producer wrote, if it has ended; None while it runs."""
-        if self._process.poll() is None:
+        """Return why the pairs are not renewed any more; None while they are, be it by another process.
+
+        If another one renewed them when this one's process was last started, it is started again after a pause.
+        """
+        code = self._process.poll()
+        if code is None:
             return None
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return (lines[-1] if lines else f"exit code {self._process.returncode}").removeprefix("seas-aug: error: ")
+        if code == LOCKED and not self._stopped:
+            self._start_again()
+            return None
+        return why_ended(self.log, code, self.settings.folder)
 
     def stop(self) -> None:
-        """End the producer: at once if it waits, else after the pairs it is making; nothing half-made is left."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            try:
-                self._process.stdin.close()
-            except BrokenPipeError:
-                logger.debug("the producer had ended before it was told to")
+        """End the producer: at once if it waits, else after the pairs it is making; nothing half-made is left.
+
+        Its log is deleted unless it ended with an error.
+        """
+        self._stopped = True
+        self._send(STOP)
+        self._close_pipe()
+        killed = False
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
+            killed = True
             self._process.kill()
             self._process.wait()
+        if killed or self._process.returncode in (0, LOCKED):
+            with suppress(OSError):
+                self.log.unlink(missing_ok=True)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._started = time.monotonic()
+        with clear_disk_errors(self.log):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("wb") as log:
+                # Unbuffered: a line is written at once or not at all. Ctrl+C is for the training, which then ends it.
+                process = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, bufsize=0, start_new_session=True
+                )
+        if process.stdin is not None and os.name == "posix":
+            os.set_blocking(process.stdin.fileno(), False)  # a producer that reads nothing must not halt the training
+        return process
+
+    def _start_again(self) -> None:
+        if time.monotonic() - self._started < _RETRY:
+            return
+        self._close_pipe()
+        # What was drawn so far is not made up for, but for one pair, so that max_uses can never wait in vain.
+        self._before = max(0, self._drawn - self.settings.uses)
+        try:
+            self._process = self._start()
+        except (OSError, SeasError) as error:
+            logger.debug("the producer could not be started again: %s", error)
+
+    def _send(self, line: str) -> None:
+        pipe = self._process.stdin
+        if pipe is None or pipe.closed or self._process.poll() is not None:
+            return
+        try:
+            pipe.write(f"{line}\n".encode())
+        except OSError:  # a broken pipe, which Windows calls an invalid argument
+            logger.debug("the producer ended before it could be told %s", line)
+
+    def _close_pipe(self) -> None:
+        if self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
+
+
+class Follower:
+    """Stands in for a :class:`Producer` where another process has it: in the ranks of a training but the first.
+
+    Args:
+        settings: those of the producer, to check other options against; None checks nothing.
+
+    Attributes:
+        settings: as given.
+        pid: None, as it has no process; ``is_running`` is False.
+    """
+
+    pid = None
+    is_running = False
+
+    def __init__(self, settings: StreamSettings | None = None) -> None:
+        self.settings = settings
+
+    def report(self, drawn: int, ahead: int = 0) -> None:
+        """Do nothing; the first rank reports.
+
+        Args:
+            drawn: as for :meth:`Producer.report`.
+            ahead: likewise.
+        """
+
+    def why_ended(self) -> str | None:
+        """Return None: it is not known here."""
+        return None
+
+    def stop(self) -> None:
+        """Do nothing."""
 
 
 class StreamedPool(PairPool):
@@ -124,27 +189,51 @@ class StreamedPool(PairPool):
         folder: the pool.
         anomaly_types: the types.
         first: pairs of each type that must be there before the first draw.
+        readers: how many processes draw alike, each with a pool of its own; draws are counted as those of all.
+        max_uses: draws wait for new pairs where more than so many would come on each pair that has been there; None
+            never waits.
 
     Raises:
-        SeasError: the producer ended before there were enough pairs.
+        SeasError: a number is out of range, or the producer ended before there were enough pairs.
     """
 
-    def __init__(self, producer: Producer, folder: Path, anomaly_types: Sequence[str], first: int) -> None:
-        self._producer = producer
-        self._drawn, self._warned = 0, False
+    def __init__(
+        self,
+        producer: Producer | Follower,
+        folder: Path,
+        anomaly_types: Sequence[str],
+        first: int,
+        readers: int = 1,
+        max_uses: int | None = None,
+    ) -> None:
+        if readers < 1:
+            raise SeasError(f"readers is {readers}; expected 1 or more, correct it.")
+        least = 1 if producer.settings is None else producer.settings.uses
+        if max_uses is not None and max_uses < least:
+            message = f"max_uses is {max_uses}, and a new pair is made for {least} that are drawn, so that training "
+            raise SeasError(message + f"would wait for ever; give at least {least}.")
+        self._producer, self._readers, self._max_uses = producer, readers, max_uses
+        self._drawn = self._waived = 0
+        self._warned = self._warned_of_waiting = False
         wait_for(producer, Path(folder), anomaly_types, first)
         super().__init__(folder, anomaly_types)
+        self._distinct, self._newest = len(self.entries), _newest(self.entries)
         self._seen: tuple[int, int] | None = None
 
     @property
-    def producer_pid(self) -> int:
-        """Process id of the producer."""
+    def producer_pid(self) -> int | None:
+        """Process id of the producer; None where another process has it."""
         return self._producer.pid
 
     @property
     def drawn(self) -> int:
-        """Pairs drawn so far."""
+        """Pairs drawn so far, by this process alone."""
         return self._drawn
+
+    @property
+    def distinct(self) -> int:
+        """Different pairs that have been in the pool since it was opened."""
+        return self._distinct
 
     def draw(self, generator: torch.Generator, n: int, size: tuple[int, int]) -> Triple:
         """Draw triples from what is there now, see :class:`~seas_aug.anomalib_plugin.pool.PairPool`.
@@ -154,6 +243,8 @@ class StreamedPool(PairPool):
             n: how many, 0 or more.
             size: height and width in pixels.
         """
+        if self._max_uses is not None:
+            self._wait_for_new_pairs(n, self._max_uses)
         for attempt in range(_ATTEMPTS):
             self._refresh()
             try:
@@ -164,8 +255,34 @@ class StreamedPool(PairPool):
                     raise
                 self._seen = None
         self._drawn += n
-        self._producer.report(self._drawn)
+        self._producer.report(self._drawn * self._readers)
         return triples
+
+    def _wait_for_new_pairs(self, n: int, max_uses: int) -> None:
+        self._refresh()
+        start = renewed = time.monotonic()
+        known = self._distinct
+        while self._lacking(n, max_uses) > 0 and self._producer.why_ended() is None:
+            # Wanted pairs count before they are drawn, else the producer would wait for these draws in its turn.
+            self._producer.report(self._drawn * self._readers, n * self._readers)
+            time.sleep(_PAUSE)
+            self._refresh()
+            now = time.monotonic()
+            if self._distinct > known:
+                known, renewed = self._distinct, now
+            if not self._warned_of_waiting and now - start > _PATIENCE_FOR_PAIRS:
+                self._warned_of_waiting = True
+                logger.warning(
+                    "Training waits for new pairs, as each is to be drawn %d times at most; allow more uses, or make "
+                    "the pairs on a faster device.",
+                    max_uses,
+                )
+            if not self._producer.is_running and now - renewed > _PATIENCE_FOR_OTHERS:
+                self._waived += self._lacking(n, max_uses)
+
+    def _lacking(self, n: int, max_uses: int) -> int:
+        """Return how many draws too many n more would be."""
+        return (self._drawn + n) * self._readers - max_uses * self._distinct - self._waived
 
     def _state(self) -> tuple[int, int]:
         state = (self.folder / MANIFEST).stat()
@@ -184,12 +301,23 @@ class StreamedPool(PairPool):
         before = set(self.entries)
         self.entries = tuple(e for e in read_manifest(self.folder) if e.anomaly_type in self.anomaly_types)
         new = [entry for entry in self.entries if entry not in before]
+        for name, index in _newest(self.entries).items():
+            self._distinct += max(0, index - self._newest[name])
+            self._newest[name] = max(index, self._newest[name])
         there = set(self.entries)
         # New pairs are drawn next: each is there for a while only.
         self._deck = [*(entry for entry in self._deck if entry in there), *new]
 
 
-def wait_for(producer: Producer, folder: Path, types: Sequence[str], count: int) -> None:
+def _newest(entries: Sequence[PoolEntry]) -> dict[str, int]:
+    """Return the highest number of each type; they count up from 0, so that it tells of pairs gone unseen too."""
+    newest: dict[str, int] = {}
+    for entry in entries:
+        newest[entry.anomaly_type] = max(int(entry.image.stem), newest.get(entry.anomaly_type, 0))
+    return newest
+
+
+def wait_for(producer: Producer | Follower, folder: Path, types: Sequence[str], count: int) -> None:
     """Wait until the producer has made so many pairs of every type.
 
     Args:

@@ -2,18 +2,22 @@
 """A folder of pairs that is renewed while a detector trains on it: ``python -m seas_aug.generate.stream --help``.
 
 The process that trains starts this one and writes to its standard input, a line each, how many pairs it has drawn so
-far. Pairs are renewed as fast as that: a new one for so many that were drawn, the oldest of a type goes first. When
-the input ends, because the training ended or was killed, this process ends too.
+far. Pairs are renewed as fast as that: a new one for so many that were drawn, the oldest of a type goes first. This
+process ends with the training: when it reads the line ``stop``, when the input ends, or when its parent is gone.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +27,12 @@ from seas_aug.generate.plan import folder_name, plan_image, resolve_types
 from seas_aug.generate.run import PairSource, copy_split, load_source, make_batch
 from seas_aug.generate.writer import PairWriter
 
+LOCKED = 3
+"""Exit code where another process renews the folder already."""
+STOP = "stop"
+"""The line that ends the process, as end-of-file may never come: forked processes can hold the other end open."""
+_PREFIX = "seas-aug:"  # of the line that says why the process ended
+_LEAST_FREE = 2**20  # bytes; a disk with fewer is full
 _MOST_IMAGES = 10_000_000  # decides the digits of file names
 _GRACE = 30.0  # seconds for which the files of a retired pair stay, for who is reading them
 _PAUSE = 0.2
@@ -32,6 +42,43 @@ _NO_OVERRIDES: dict[str, Any] = {
     "num_inference_steps": None,
     "copied_share": None,
 }
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How a pool is renewed.
+
+    Args:
+        run: run folder of ``seas-aug finetune``.
+        folder: the pool.
+        num_images: pairs of each type in it.
+        uses: one pair is renewed for so many that are drawn.
+        anomaly_types: the types (``a+b`` for recombined ones).
+        seed: base seed.
+        accelerator: where the pairs are made: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
+        threads: CPU threads of the producer; None takes torch's default.
+        strength: how much of each image is redrawn; None takes the model's own.
+    """
+
+    run: Path
+    folder: Path
+    num_images: int
+    uses: int
+    anomaly_types: tuple[str, ...]
+    seed: int
+    accelerator: str
+    threads: int | None
+    strength: float | None = None
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of :func:`main`."""
+        arguments = [f"--run={self.run}", f"--output={self.folder}", f"--num_images={self.num_images}"]
+        arguments += [f"--uses={self.uses}", f"--seed={self.seed}", f"--accelerator={self.accelerator}"]
+        if self.threads:
+            arguments.append(f"--threads={self.threads}")
+        if self.strength is not None:
+            arguments.append(f"--strength={self.strength}")
+        return [*arguments, "--anomaly_type", *self.anomaly_types]
 
 
 class Renewal:
@@ -132,27 +179,71 @@ class Renewal:
             self._retired.popleft()[1].unlink(missing_ok=True)
 
 
-def serve(renewal: Renewal, counts: TextIO) -> None:
-    """Renew until the input ends.
+def serve(renewal: Renewal, counts: TextIO, parent: int | None = None) -> None:
+    """Renew until the input ends or says ``stop``, or the parent process is gone.
 
     Args:
         renewal: what renews.
-        counts: lines, each the number of pairs drawn so far.
+        counts: lines, each the number of pairs drawn so far, or ``stop``; others are passed over.
+        parent: process id of the parent; None takes the present one. On Windows it never changes.
 
     Raises:
         SeasError: see :meth:`Renewal.step`.
     """
+    parent = os.getppid() if parent is None else parent
     latest, ended = [0], threading.Event()
 
     def read() -> None:
-        for line in counts:
-            latest[0] = int(line)
-        ended.set()
+        try:
+            for line in counts:
+                if line.strip() == STOP:
+                    break
+                try:
+                    latest[0] = int(line)
+                except ValueError:
+                    _print(f"expected a number or {STOP!r}, passed over {line!r}")
+        finally:
+            ended.set()  # whatever happens: nobody could end this process otherwise
 
     threading.Thread(target=read, daemon=True).start()
-    while not ended.is_set():
+    while not ended.is_set() and os.getppid() == parent:
         if not renewal.step(latest[0]):
             ended.wait(_PAUSE)
+
+
+def why_ended(log: Path, code: int, folder: Path) -> str:
+    """Explain why the process ended.
+
+    Args:
+        log: what it wrote.
+        code: its return code, negative for a signal.
+        folder: of the pairs.
+
+    Returns:
+        The last line that it wrote in this program's name, else what the code tells.
+    """
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []  # deleted
+    reasons = [line for line in lines if line.startswith(_PREFIX)]  # not what libraries and progress bars write
+    if reasons:
+        return reasons[-1].removeprefix(_PREFIX).strip().removeprefix("error:").strip()
+    if code < 0:
+        return f"killed by signal {-code}"
+    return f"exit code {code}" + (f"; is the disk of {folder} full?" if _is_disk_full(folder) else "")
+
+
+def _is_disk_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder if folder.exists() else folder.parent).free < _LEAST_FREE
+    except OSError:
+        return False
+
+
+def _print(text: str) -> None:
+    with suppress(OSError):  # the disk of the log is full; the exit code tells too
+        print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,10 +253,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; None takes those of the process.
 
     Returns:
-        Exit code: 0, or 2 after a user's mistake or when the disk is full.
+        Exit code: 0, 2 after a user's mistake or when the disk is full, or :data:`LOCKED`.
     """
     from filelock import FileLock, Timeout
 
+    parent = os.getppid()  # before the model is loaded, which takes long
     parser = argparse.ArgumentParser(prog="python -m seas_aug.generate.stream", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--run", type=Path, required=True, help="Run folder of `seas-aug finetune`.")
@@ -185,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     types = [name.split("+") for name in options.anomaly_type] if options.anomaly_type else None
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{options.output}.lock", timeout=0):
+        with FileLock(f"{options.output}.lock", timeout=0):  # before the model is loaded
             renewal = Renewal(
                 options.run,
                 options.output,
@@ -196,11 +288,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 accelerator=options.accelerator,
                 strength=options.strength,
             )
-            serve(renewal, sys.stdin)
+            serve(renewal, sys.stdin, parent)
     except Timeout:
-        print(f"seas-aug: another process renews {options.output} already.", file=sys.stderr)
+        _print(f"{_PREFIX} another process renews {options.output} already.")
+        return LOCKED
     except SeasError as error:
-        print(f"seas-aug: error: {error}", file=sys.stderr)
+        _print(f"{_PREFIX} error: {error}")
         return 2
     return 0
 

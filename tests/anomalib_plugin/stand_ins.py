@@ -27,7 +27,7 @@ class Padim(LightningModule):
 def make_trainer(category: Path, **options: Any) -> SimpleNamespace:
     datamodule = MVTecAD(root=category.parent, category=category.name, num_workers=0, **options)
     datamodule.setup("fit")
-    return SimpleNamespace(datamodule=datamodule, global_rank=0, global_step=0)
+    return SimpleNamespace(datamodule=datamodule, global_rank=0, global_step=0, is_global_zero=True, world_size=1)
 
 
 def paths(trainer: SimpleNamespace, subset: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
-from seas_aug.anomalib_plugin import SeasAugmentation
+from seas_aug.anomalib_plugin import SeasAugmentation, streamed
 from seas_aug.anomalib_plugin.streamed import Producer, StreamedPool, StreamSettings
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import read_manifest
@@ -33,13 +35,15 @@ sys.exit(stream.main())
 """
 COMMAND = (sys.executable, "-c", FAKE)
 TRAINER = f"""
-import sys, time
+import subprocess, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from tests.anomalib_plugin.test_streamed import COMMAND, settings
 from pathlib import Path
 from seas_aug.anomalib_plugin.streamed import Producer
 producer = Producer(settings(Path(sys.argv[1])), COMMAND)
-print(producer.pid, flush=True)
+# As a forked DataLoader worker does, this one holds the pipe to the producer open.
+worker = subprocess.Popen(["sleep", "60"], pass_fds=[producer._process.stdin.fileno()], stdout=subprocess.DEVNULL)
+print(producer.pid, worker.pid, flush=True)
 time.sleep(120)
 """
 
@@ -106,7 +110,7 @@ def test_dead_producer_is_told_and_training_goes_on(
     with caplog.at_level(logging.WARNING):
         for _ in range(20):
             pool.draw(torch.Generator().manual_seed(0), 4, (8, 8))
-    assert caplog.text.count("not renewed any more") == 1
+    assert caplog.text.count("not renewed any more (killed by signal 9)") == 1
     assert not list((tmp_path / "pool").rglob("*.tmp*"))
 
 
@@ -114,27 +118,124 @@ def test_stop_leaves_no_process(producer: Producer, tmp_path: Path) -> None:
     StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
     pid = producer.pid
     assert is_alive(pid)
-    producer.stop()
+    assert producer.log.is_file()
+    assert producer.log.name == f"pool.{os.getpid()}.log"
+    pipe = producer._process.stdin
+    assert pipe is not None
+    start = time.monotonic()
+    with subprocess.Popen(["sleep", "60"], pass_fds=[pipe.fileno()]) as worker:  # as a forked DataLoader worker does
+        producer.stop()
+        worker.kill()
+    assert time.monotonic() - start < 15  # it was not killed
     assert not is_alive(pid)
+    assert not producer.log.exists()
     producer.stop()
     producer.report(3)
+    assert producer.why_ended() == "exit code 0"
 
 
 def test_killed_trainer_leaves_no_process(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     with subprocess.Popen([sys.executable, "-c", TRAINER, str(tmp_path)], stdout=subprocess.PIPE) as trainer:
         assert trainer.stdout is not None
-        pid = int(trainer.stdout.readline())
+        pid, worker = map(int, trainer.stdout.readline().split())
         wait_until((tmp_path / "pool" / "manifest.jsonl").is_file)
         assert is_alive(pid)
         trainer.kill()
     wait_until(lambda: not is_alive(pid))
+    os.kill(worker, signal.SIGKILL)
 
 
 def test_producer_that_cannot_start_is_explained(tmp_path: Path) -> None:
     producer = Producer(settings(tmp_path), COMMAND)
     with pytest.raises(SeasError, match="run"):
         StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
+    producer.stop()
+    assert producer.log.is_file()
+
+
+def test_pipe_that_cannot_be_written_is_passed_over(tmp_path: Path) -> None:
+    """Windows says so where the other end is closed."""
+
+    class Pipe:
+        closed = False
+
+        def write(self, data: bytes) -> None:
+            raise OSError(22, "Invalid argument")
+
+        def close(self) -> None:
+            raise OSError(22, "Invalid argument")
+
+    producer = Producer(settings(tmp_path), (sys.executable, "-c", "input()"))
+    real, producer._process.stdin = producer._process.stdin, Pipe()
+    producer.report(1)
+    assert real is not None
+    real.close()
+    producer.stop()
+
+
+def test_producer_that_reads_nothing_does_not_halt_the_training(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(streamed, "_PATIENCE", 0.1)
+    producer = Producer(settings(tmp_path), (sys.executable, "-c", "import time; time.sleep(60)"))
+    for drawn in range(20_000):  # more than a pipe holds
+        producer.report(drawn)
+    producer.stop()
+    assert not is_alive(producer.pid)
+
+
+def test_killed_producer_leaves_a_pool_that_can_be_read(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    pool, moments = tmp_path / "pool", random.Random(0)
+
+    def newest() -> int:
+        return max(e["index"] for e in read_manifest(pool)) if (pool / "manifest.jsonl").is_file() else -1
+
+    for _ in range(5):
+        before = newest()
+        producer = Producer(settings(tmp_path, uses=1), COMMAND)
+        producer.report(10**6)  # it renews all the time
+        wait_until(lambda before=before: newest() > before)
+        time.sleep(moments.uniform(0, 0.4))
+        os.kill(producer.pid, signal.SIGKILL)
+        wait_until(lambda ended=producer: ended.why_ended() is not None)
+        assert producer.why_ended() == "killed by signal 9"
+        listed = [entry[kind] for entry in read_manifest(pool) for kind in ("file", "mask", "reference")]
+        assert len(listed) >= 3
+        assert all(cv2.imread(str(pool / name)) is not None for name in listed)
+        producer.stop()
+    last = Producer(settings(tmp_path), COMMAND)
+    wait_until(lambda: not list(pool.rglob(".*.seas-tmp")) and len(read_manifest(pool)) >= 12)
+    last.stop()
+    assert len(list(pool.rglob("*.png"))) == 3 * len(read_manifest(pool))
+
+
+def test_second_training_takes_over_when_the_first_ends(
+    producer: Producer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(streamed, "_RETRY", 1.0)
+    first = StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=6)
+    with monkeypatch.context() as other:
+        other.setattr(os, "getpid", lambda: 1)
+        second = Producer(settings(tmp_path), COMMAND)
+    assert second.log != producer.log
+    pool, generator = StreamedPool(second, tmp_path / "pool", ("crack", "hole"), first=6, max_uses=2), torch.Generator()
+    wait_until(lambda: not second.is_running)
+    lost = second.pid
+    assert second.why_ended() is None
+    while pool.drawn + 4 <= 2 * pool.distinct:  # as far as it gets without new pairs
+        pool.draw(generator, 4, (8, 8))
+    first.draw(generator, 8, (8, 8))
+    pool.draw(generator, 4, (8, 8))  # the first one's producer makes what it needs
+    assert producer.is_running
+    producer.stop()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            pool.draw(generator, 7, (8, 8))
+            assert pool.drawn <= 2 * pool.distinct
+    assert not caplog.text
+    assert second.is_running and second.pid != lost
+    second.stop()
+    assert not second.log.exists()
 
 
 def test_strength_reaches_the_model(tmp_path: Path) -> None:
@@ -154,6 +255,8 @@ def test_options_that_do_not_go_together(category: Path, generated: Path) -> Non
             SeasAugmentation(strength=0.2, **options).setup(make_trainer(category), Draem(), "fit")
     with pytest.raises(SeasError, match=r"strength is 1\.5"):
         SeasAugmentation(strength=1.5).setup(make_trainer(category), Draem(), "fit")
+    with pytest.raises(SeasError, match=r"stream_max_uses is 3, but .* at least 4"):
+        SeasAugmentation(stream=True, stream_max_uses=3).setup(make_trainer(category), Draem(), "fit")
     with pytest.raises(SeasError, match="stream_uses is 0"):
         SeasAugmentation(stream=True, stream_uses=0).setup(make_trainer(category), Draem(), "fit")
 

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 import os
+import shutil
+import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TextIO
 
 import pytest
+from filelock import FileLock
 
 from seas_aug.errors import SeasError
 from seas_aug.generate import stream
 from seas_aug.generate.run import generate
-from seas_aug.generate.stream import Renewal, serve
+from seas_aug.generate.stream import Renewal, serve, why_ended
 from seas_aug.generate.writer import read_manifest
 from tests.generate.fake import FakePipeline, make_run
 
@@ -119,27 +125,65 @@ def test_full_disk_leaves_a_usable_pool(run, tmp_path, monkeypatch):
     assert renewal(run, tmp_path / "pool").step(4) > 0
 
 
-def test_serves_until_the_input_ends(run, tmp_path):
+def served(one: Renewal, output: Path) -> tuple[threading.Thread, TextIO]:
+    """Serve from a pipe until the folder is full; return what serves, and the other end of the pipe."""
     read, write = os.pipe()
-    one = renewal(run, tmp_path / "pool")
-    with os.fdopen(read) as counts, os.fdopen(write, "w") as sender:
-        thread = threading.Thread(target=serve, args=(one, counts))
-        thread.start()
-        while not (tmp_path / "pool" / "manifest.jsonl").is_file() or len(read_manifest(tmp_path / "pool")) < 6:
-            assert thread.is_alive()
-        sender.write("4\n8\n")
-        sender.flush()
-        while one.renewed < 4:
-            assert thread.is_alive()
+    thread = threading.Thread(target=serve, args=(one, os.fdopen(read)), daemon=True)
+    thread.start()
+    manifest = output / "manifest.jsonl"
+    wait_until(thread, lambda: manifest.is_file() and len(read_manifest(output)) == 6)
+    return thread, os.fdopen(write, "w", buffering=1)
+
+
+def wait_until(thread: threading.Thread, condition) -> None:
+    while not condition():
         assert thread.is_alive()
-        sender.close()
-        thread.join(10)
-        assert not thread.is_alive()
+        time.sleep(0.01)
+
+
+def assert_ends(thread: threading.Thread) -> None:
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_serves_until_the_input_ends(run, tmp_path):
+    one = renewal(run, tmp_path / "pool")
+    thread, sender = served(one, tmp_path / "pool")
+    sender.write("4\n8\n")
+    wait_until(thread, lambda: one.renewed == 4)
+    assert thread.is_alive()
+    sender.close()
+    assert_ends(thread)
     assert one.renewed == 4
 
 
 def test_empty_input_ends_at_once(run, tmp_path):
     serve(renewal(run, tmp_path / "pool"), io.StringIO(""))
+
+
+def test_stops_when_told_though_the_input_goes_on(run, tmp_path, capsys):
+    one = renewal(run, tmp_path / "pool")
+    thread, sender = served(one, tmp_path / "pool")
+    sender.write("4\nfour\n8\n")
+    wait_until(thread, lambda: one.renewed == 4)
+    sender.write("stop\n")
+    assert_ends(thread)
+    assert "passed over 'four" in capsys.readouterr().err
+
+
+def test_ends_with_its_parent_though_the_input_goes_on(run, tmp_path, monkeypatch):
+    one = renewal(run, tmp_path / "pool")
+    thread, _sender = served(one, tmp_path / "pool")
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert_ends(thread)
+    read, write = os.pipe()
+    serve(one, os.fdopen(read), parent=2)  # it was gone before the model had been loaded
+    os.close(write)
+
+
+def test_unreadable_input_ends_it(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    serve(renewal(run, tmp_path / "pool"), io.TextIOWrapper(io.BytesIO(b"4\n\xff\n"), encoding="utf-8"))
 
 
 @pytest.mark.parametrize("wrong", [{"uses": 0}, {"num_images": 0}, {"batch_size": 0}, {"anomaly_types": [["rust"]]}])
@@ -153,3 +197,43 @@ def test_command_tells_a_mistake(tmp_path, capsys):
     arguments = [f"--run={tmp_path / 'none'}", f"--output={tmp_path / 'pool'}", "--num_images=2", "--uses=1"]
     assert stream.main(arguments) == 2
     assert capsys.readouterr().err.startswith("seas-aug: error:")
+
+
+def test_second_process_for_a_folder_ends_before_it_loads_the_model(tmp_path, capsys):
+    arguments = [f"--run={tmp_path / 'none'}", f"--output={tmp_path / 'pool'}", "--num_images=2", "--uses=1"]
+    with FileLock(f"{tmp_path / 'pool'}.lock"):
+        assert stream.main(arguments) == stream.LOCKED
+    assert "another process renews" in capsys.readouterr().err
+
+
+def test_exit_code_is_told_without_a_log(tmp_path, monkeypatch):
+    """On a full disk nothing can be written, not even why the process ends."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    arguments = [f"--run={tmp_path / 'none'}", f"--output={tmp_path / 'pool'}", "--num_images=2", "--uses=1"]
+    assert stream.main(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "why"),
+    [
+        ("seas-aug: error: disk full.\n", 2, "disk full."),
+        ("loading\nseas-aug: error: first\nseas-aug: last\n 10%|#   | 1/9\rUserWarning: old\n", 2, "last"),
+        ("Traceback (most recent call last):\nValueError: no seas-aug: here\n", 1, "exit code 1"),
+        ("", -9, "killed by signal 9"),
+        (None, 1, "exit code 1"),
+    ],
+)
+def test_why_it_ended(tmp_path, log, code, why):
+    if log is not None:
+        (tmp_path / "log").write_text(log)
+    assert why_ended(tmp_path / "log", code, tmp_path) == why
+
+
+def test_full_disk_is_guessed(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    assert why_ended(tmp_path / "log", 1, tmp_path / "pool") == f"exit code 1; is the disk of {tmp_path / 'pool'} full?"
