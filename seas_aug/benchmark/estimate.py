@@ -46,6 +46,7 @@ def seas_work(config: FineTuneConfig) -> SeasWork:
     """
     import torch
 
+    from seas_aug.base.latents import latent_statistics
     from seas_aug.masks.predictor import MaskPredictor
     from seas_aug.masks.training import read_features
 
@@ -54,7 +55,7 @@ def seas_work(config: FineTuneConfig) -> SeasWork:
     with torch.device("meta"):
         predictor = MaskPredictor.for_models(unet, vae, config.masks)
         image = torch.empty(1, 3, size, size)
-        latent = vae.encode(image).latent_dist.mean
+        latent = latent_statistics(vae, image)[0]
         time, prompt = torch.empty(1), torch.empty(1, _PROMPT_LENGTH, int(unet.config.cross_attention_dim))
         features = read_features(unet, vae, latent, time, prompt, 1)
         noise = _tflop(lambda: unet(latent, time, prompt))

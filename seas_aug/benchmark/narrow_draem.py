@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -66,7 +67,9 @@ class _NarrowModel(DraemModel):
         self._bfloat16 = bfloat16
 
     def forward(self, batch: torch.Tensor) -> Any:
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self._bfloat16 and self.training):
+        device = batch.device.type
+        half = self._bfloat16 and self.training and torch.amp.is_autocast_available(device)
+        with torch.autocast(device, torch.bfloat16) if half else nullcontext():
             found: Any = super().forward(batch)
         return tuple(part.float() for part in found) if self.training else found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -244,7 +245,9 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         ).mean(0)
 
 
-def _safe_autocast(device: str) -> torch.autocast:
+def _safe_autocast(device: str) -> AbstractContextManager[Any]:
     """Let bfloat16 autocast through, which has the range of float32; float16 overflows in the products."""
+    if not torch.amp.is_autocast_available(device):  # as on the meta device, where work is only counted
+        return nullcontext()
     safe = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
     return torch.autocast(device, torch.bfloat16, enabled=safe)

@@ -55,7 +55,9 @@ def test_a_small_benchmark(folders: CategoryFolders, tmp_path: Path, capsys: pyt
 
 def test_plan_does_nothing(folders: CategoryFolders, tmp_path: Path) -> None:
     entry = CategoryEntry(folders.root)
-    config = BenchmarkConfig([entry], tmp_path / "new", seeds=[0, 1], pairs=50, dry_run=True, detector_steps=10)
+    config = BenchmarkConfig(
+        [entry], tmp_path / "new", seeds=[0, 1], pairs=50, dry_run=True, detector_steps=10, tflops=0.1
+    )
     found = run_benchmark(config)
     assert found == plan(config)
     hours = found.pop("hours")

@@ -23,10 +23,9 @@ def _cell(task: str, network: str, settings: dict) -> Cell:
 @pytest.mark.parametrize("name", ["draem", "draem-compact"])
 def test_work_of_draem_is_what_its_passes_count(name: str, tmp_path) -> None:
     variant = get_variant(name)
-    with torch.device("meta"):
-        model = variant.make(variant.size, str(tmp_path)).model.train()
-        with FlopCounterMode(display=False) as counter:
-            sum(part.sum() for part in model(torch.empty(1, 3, variant.size, variant.size))).backward()
+    model = variant.make(variant.size, str(tmp_path)).model.train().to("meta")
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        sum(part.sum() for part in model(torch.empty(1, 3, variant.size, variant.size))).backward()
     measured = counter.get_total_flops() / 1e9
     assert variant.training_gflop == pytest.approx(measured, rel=0.02)
     settings = detector_settings(name, steps=10)

@@ -25,16 +25,18 @@ def test_a_wrong_pixel_costs_the_same_whatever_its_class(tmp_path, label):
 
 def test_half_precision_is_for_the_layers_in_training(tmp_path):
     textures = str(make_textures(tmp_path / "textures", size=32, seed=0))
-    images, found = torch.rand(2, 3, 32, 32), {}
+    images, found = torch.rand(4, 3, 64, 64), {}
     for bfloat16 in (False, True):
         torch.manual_seed(0)
-        network = NarrowDraem(4, 1e-3, 32, textures, bfloat16=bfloat16).model
-        found[bfloat16] = [part.detach() for part in network.train()(images)]
-        assert [part.dtype for part in found[bfloat16]] == [torch.float32] * 2
-        found[bfloat16].append(network.eval()(images).anomaly_map.detach())
-    reconstruction, prediction, anomaly_map = zip(found[False], found[True], strict=True)
-    for whole, half in (reconstruction, prediction):
+        network = NarrowDraem(4, 1e-3, 64, textures, bfloat16=bfloat16).model
+        network.eval()
+        found[bfloat16] = [network(images).anomaly_map.detach()]
+        network.train()
+        found[bfloat16] += [part.detach() for part in network(images)]
+        assert [part.dtype for part in found[bfloat16]] == [torch.float32] * 3
+    tested, *trained = zip(found[False], found[True], strict=True)
+    assert torch.equal(*tested)
+    for whole, half in trained:
         assert not torch.equal(whole, half)
-        torch.testing.assert_close(whole, half, atol=0.1, rtol=0.1)
-    # Tested alike; batch norm has seen one batch of the other precision.
-    torch.testing.assert_close(*anomaly_map, atol=1e-2, rtol=0)
+        # Batch norm over a few pixels makes much of little differences.
+        assert torch.corrcoef(torch.stack([whole.flatten(), half.flatten()]))[0, 1] > 0.7
