@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif options.dataset == "dtd":
             DTD(str(options.root), download=True)
         elif options.dataset == "visa":
-            Visa(root=options.root).prepare_data()
+            Visa(root=options.root, category=VISA[0]).prepare_data()
             for category in tqdm(VISA, unit="category"):
                 lay_out_visa(options.root, options.output, category)
         else:
