@@ -47,7 +47,7 @@ def measure_curve(
 
     Returns:
         ``category``, ``network``, ``source``, ``seed`` and ``points``: for each number of updates ``steps``,
-        ``seconds`` and the metrics.
+        ``images`` (updates times batch size), ``seconds`` and the metrics.
 
     Raises:
         SeasError: an unknown network, a folder that cannot be used, or a training that failed.
@@ -62,7 +62,8 @@ def measure_curve(
         row = store.read(cell)
         if failed or row is None:
             raise SeasError(f"{cell}, {number} updates: {(row or {}).get('error')}")
-        points.append({"steps": number, "seconds": row["seconds"], **row["metrics"]})
+        images = number * int(cell.settings["batch_size"])
+        points.append({"steps": number, "images": images, "seconds": row["seconds"], **row["metrics"]})
     return {"category": folders.name, "network": network, "source": source, "seed": seed, "points": points}
 
 
@@ -92,13 +93,13 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]]) -> None:
 
     figure = Figure(figsize=(4.2 * len(_SHOWN), 3.2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    measured = sorted({point["steps"] for curve in curves for point in curve["points"]})
+    measured = sorted({point["images"] for curve in curves for point in curve["points"]})
     for axes, metric in zip(figure.subplots(1, len(_SHOWN)), _SHOWN, strict=True):
         for curve in curves:
             points = sorted(curve["points"], key=lambda point: point["steps"])
             label = f"{curve['category']}, {curve['network']}, {curve['source']}"
-            axes.plot([point["steps"] for point in points], [point[metric] for point in points], "o-", label=label)
-        axes.set(title=metric, xlabel="updates", xscale="log", ylim=(0, 1))
+            axes.plot([point["images"] for point in points], [point[metric] for point in points], "o-", label=label)
+        axes.set(title=metric, xlabel="training images drawn", xscale="log", ylim=(0, 1))
         axes.set_xticks(measured, [str(number) for number in measured])
         axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)

@@ -29,5 +29,5 @@ def test_the_address_of_a_png_is_the_file() -> None:
 
 
 def test_a_page_that_lacks_a_value_is_refused() -> None:
-    with pytest.raises(UndefinedError, match="is undefined|has no attribute"):
+    with pytest.raises(UndefinedError, match=r"is undefined|has no attribute"):
         render_template("demo.html", settings={})
