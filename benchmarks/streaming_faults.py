@@ -158,7 +158,8 @@ def cause(fault: str, root: Path, run: Path, folder: Path, cache: Path) -> dict[
         raise SeasError(f"{fault}: the training did not end; its output ends {_tail(output)!r}.")
     ended = wait_until(lambda: not processes_with(str(cache)), _PATIENCE)
     (manifest,) = cache.glob("streams/*/manifest.jsonl")
-    said = [line for line in output.read_text(errors="replace").replace("\r", "\n").splitlines() if "renewed" in line]
+    lines = output.read_text(errors="replace").replace("\r", "\n").splitlines()
+    said = [line for line in lines if "renewed any more (" in line]  # anomalib's console repeats it, wrapped
     return {
         "exit_code": training.returncode,
         "said": said,
@@ -213,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     result[fault] = cause(fault, options.root, options.run, folder, cache)
             print(f"{fault}: {json.dumps(result[fault])}", flush=True)
         content = {"category": category, "faults": result, "environment": describe_environment()}
-        text = json.dumps(content, indent=1, sort_keys=True).replace(tempfile.gettempdir(), "TMP")
+        text = json.dumps(content, indent=1, sort_keys=True).replace(f"{tempfile.gettempdir()}/", "")
         atomic_write_text(options.output, text + "\n")
     except SeasError as error:
         print(f"streaming_faults: error: {error}", file=sys.stderr)
