@@ -250,13 +250,13 @@ def test_example_parses(generated: Path, category: Path) -> None:
 
 
 def test_plain_anomalib_as_its_own_process(category: Path, generated: Path, tmp_path: Path) -> None:
-    """`anomalib fit` and not `seas-aug`: the callback is a third-party class of its config."""
+    """`anomalib train` and not `seas-aug`: the callback is a third-party class of its config."""
     content = config(category, tmp_path / "results")
     content["trainer"]["callbacks"] = [seas(generated=str(generated))]
-    content["trainer"].update({"max_steps": 1, "limit_val_batches": 1})
+    content["trainer"].update({"max_steps": 1, "limit_val_batches": 1, "limit_test_batches": 1})
     content["model"]["init_args"]["dtd_dir"] = str(make_textures(tmp_path / "dtd", per_kind=1, size=32))
     program = Path(sys.executable).parent / "anomalib"
-    command = [str(program), "fit", "--config", save(tmp_path / "c.yaml", content)]
+    command = [str(program), "train", "--config", save(tmp_path / "c.yaml", content)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "few-shot images taken out of evaluation: 2 from val_data, 2 from test_data" in done.stdout
