@@ -92,8 +92,7 @@ def _add_augmentation(parser: ArgumentParser) -> None:
 def _add_ignored(parser: ArgumentParser) -> None:
     """Add what anomalib saves of a training, so that the saved file can be read by predict and export too."""
     for name in _SAVED_BY_TRAINING:
-        if name not in {action.dest for action in parser._actions}:
-            parser.add_argument(f"--{name}", type=Any, default=None, help="Of a training; not used here.")
+        parser.add_argument(f"--{name}", type=Any, default=None, help="Of a training; not used here.")
 
 
 def _fill_dtd_dir(model: Any, augmentation: Any) -> None:
