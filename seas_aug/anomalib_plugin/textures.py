@@ -53,7 +53,8 @@ def make_textures(folder: str | Path, per_kind: int = 6, size: int = 256, seed: 
             for number in range(per_kind):
                 picture = kind(np.random.default_rng([seed, index, number]), size)
                 pixels = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
-                cv2.imwrite(str(scratch / name / f"{number:02d}.png"), pixels[..., ::-1])
+                _, data = cv2.imencode(".png", pixels[..., ::-1])
+                (scratch / name / f"{number:02d}.png").write_bytes(data.tobytes())  # imwrite hides a full disk
     return folder
 
 

@@ -15,7 +15,7 @@ from seas_aug.benchmark.measure import Measurement
 from seas_aug.benchmark.prepare import data_of, pairs_of, prepare
 from seas_aug.benchmark.runner import run_cells
 from seas_aug.benchmark.store import CellStore
-from seas_aug.benchmark.summary import summarise, table
+from seas_aug.benchmark.summary import format_figure, summarise, table
 from seas_aug.config import as_plain
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.errors import SeasError
@@ -147,7 +147,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
         heads = [task, "network", "source", "seeds", *metrics]
         lines.append(f"{heads[0]:<16}{heads[1]:<20}{heads[2]:<10}{heads[3]:>6}" + "".join(f"{n:>20}" for n in metrics))
         for row in chosen:
-            figures = "".join(f"{100 * row[name]['mean']:>13.2f} ± {100 * row[name]['std']:<4.2f}" for name in metrics)
+            figures = "".join(f"{format_figure(row[name], 100):>20}" for name in metrics)
             lines.append(f"{row['category']:<16}{row['network']:<20}{row['source']:<10}{row['seeds']:>6}{figures}")
         lines.append("")
     return "\n".join(lines).rstrip()

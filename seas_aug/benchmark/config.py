@@ -15,16 +15,23 @@ from seas_aug.errors import SeasError
 
 # The smallest variants that learn on two CPU cores; a GPU machine names the full ones.
 COMPACT_NETWORKS: dict[str, dict[str, Any]] = {
-    "upernet-compact": {"architecture": "UPerNet", "encoder": "resnet18", "options": {"decoder_channels": 64}},
+    "upernet-compact": {
+        "architecture": "UPerNet",
+        "encoder": "resnet18",
+        "options": {"decoder_channels": 64},
+        "precision": "bf16-mixed",
+    },
     "unet-compact": {
         "architecture": "Unet",
         "encoder": "resnet18",
         "options": {"decoder_channels": [128, 64, 32, 16, 16]},
+        "precision": "bf16-mixed",
     },
     "fpn-compact": {
         "architecture": "FPN",
         "encoder": "resnet18",
         "options": {"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 64},
+        "precision": "bf16-mixed",
     },
 }
 

@@ -41,6 +41,7 @@ class SegmentationSettings:
         batch_size: images per update.
         normal_share: share of normal images in it; the others are defects, half of them made where there is a source.
         lr: peak learning rate of AdamW, which falls to zero with a cosine.
+        precision: of Lightning's ``Trainer``; ``bf16-mixed`` takes half the time on CPUs that have bfloat16.
     """
 
     architecture: str
@@ -52,6 +53,7 @@ class SegmentationSettings:
     batch_size: int = 8
     normal_share: float = 0.25
     lr: float = 1e-3
+    precision: str = "32-true"
 
 
 class TrainingBatches(Dataset):
@@ -133,7 +135,7 @@ class SegmentationModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the loss."""
-        loss = cross_entropy_dice_loss(self.network(batch["image"]), batch["mask"])
+        loss = cross_entropy_dice_loss(self.network(batch["image"]).float(), batch["mask"])
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch["image"]))
         return loss
 
@@ -188,8 +190,10 @@ def train_network(
     batches = TrainingBatches(folders, source, settings, seed)
     lightning.seed_everything(seed)
     module = SegmentationModule(settings)
+    precision: Any = settings.precision  # Lightning checks it
     trainer = lightning.Trainer(
         max_steps=settings.steps,
+        precision=precision,
         accelerator="auto",
         devices=1,
         logger=False,

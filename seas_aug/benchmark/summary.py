@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -53,7 +53,8 @@ def table(cells: Iterable[Cell], store: CellStore) -> list[dict[str, Any]]:
         store: the results.
 
     Returns:
-        Rows with ``task``, ``category``, ``network``, ``source``, ``seeds``, and for each metric ``{mean, std}``.
+        Rows with ``task``, ``category``, ``network``, ``source``, ``seeds``, and for each metric ``{mean, std}``, where
+        ``std`` is None with a single seed.
     """
     groups: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
     for cell in cells:
@@ -70,8 +71,22 @@ def table(cells: Iterable[Cell], store: CellStore) -> list[dict[str, Any]]:
     return rows
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else 0.0}
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}
+
+
+def format_figure(figure: Mapping[str, float | None] | None, factor: float) -> str:
+    """Return a mean as text, with its standard deviation if there are several seeds; a dash where there is none.
+
+    Args:
+        figure: of a row of :func:`table`.
+        factor: 100 for points (two digits), else the figure's own unit (three digits).
+    """
+    if figure is None:
+        return "-"
+    digits = 2 if factor == 100 else 3
+    parts = [figure["mean"], figure["std"]]
+    return " ± ".join(f"{factor * part:.{digits}f}" for part in parts if part is not None)
 
 
 def gain(

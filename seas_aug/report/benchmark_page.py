@@ -17,7 +17,7 @@ from seas_aug.benchmark.grid import CategoryFolders, Cell
 from seas_aug.benchmark.measure import CellScores
 from seas_aug.benchmark.scores import best_iou_per_image
 from seas_aug.benchmark.store import CellStore
-from seas_aug.benchmark.summary import table
+from seas_aug.benchmark.summary import format_figure, table
 from seas_aug.benchmark.test_set import TruePictures, read_test_set
 from seas_aug.report.contact_sheet import Picture
 from seas_aug.report.environment import describe_environment
@@ -103,14 +103,6 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def format_figure(figure: Mapping[str, float] | None, factor: float) -> str:
-    """Return a mean with its standard deviation as text; a dash where there is none."""
-    if figure is None:
-        return "-"
-    digits = 2 if factor == 100 else 3
-    return f"{factor * figure['mean']:.{digits}f} ± {factor * figure['std']:.{digits}f}"
-
-
 def draw_bars(rows: Sequence[Mapping[str, Any]], task: str) -> bytes:
     """Draw a group of bars per category, a bar per source: mean over networks, and standard deviation of the seeds.
 
@@ -133,7 +125,7 @@ def draw_bars(rows: Sequence[Mapping[str, Any]], task: str) -> bytes:
                 continue
             at = place + (offset - (len(sources) - 1) / 2) * width
             height = float(np.mean([one["mean"] for one in found]))
-            spread = float(np.mean([one["std"] for one in found]))
+            spread = float(np.mean([one["std"] or 0.0 for one in found]))
             label = None if place else source
             axes.bar(at, height, width * 0.92, yerr=spread, color=f"C{offset}", ecolor="#555", label=label)
             axes.text(at, height + spread + 0.01, f"{100 * height:.0f}", ha="center", fontsize=8)

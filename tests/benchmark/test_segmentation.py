@@ -66,3 +66,13 @@ def test_mistakes(folders: CategoryFolders) -> None:
     for wrong in ({"architecture": "Nonsense"}, {"encoder": "nonsense"}, {"options": {"decoder_channels": [8]}}):
         with pytest.raises(SeasError, match="segmentation_models_pytorch has no"):
             train_network(folders, "few_shot", dataclasses.replace(SMALL, **wrong), seed=0)
+
+
+def test_half_precision_trains_and_its_weights_and_maps_stay_float32(folders: CategoryFolders) -> None:
+    half = dataclasses.replace(SMALL, precision="bf16-mixed")
+    module = train_network(folders, "few_shot", half, seed=0)
+    assert {one.dtype for one in module.parameters()} == {torch.float32}
+    test = read_test_set(folders)
+    found, exact = predict(module, test), predict(train_network(folders, "few_shot", SMALL, seed=0), test)
+    assert found.maps.dtype == np.float32
+    assert 0 < np.abs(found.maps - exact.maps).max() < 0.1  # otherwise it was not in effect, or not the same training
