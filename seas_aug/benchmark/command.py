@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seas_aug.atomic import atomic_write_text
-from seas_aug.benchmark.config import BenchmarkConfig
+from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.estimate import cell_work, seas_work
 from seas_aug.benchmark.grid import Cell, plan_cells
 from seas_aug.benchmark.measure import Measurement
@@ -83,13 +83,11 @@ def plan(config: BenchmarkConfig) -> dict[str, Any]:
     cells = plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
     categories = {}
     for entry in config.categories:
-        category = read_mvtec_folder(entry.root)
-        categories[category.name] = {
-            "anomaly_types": len(category.anomaly_types),
-            "defects": sum(len(samples) for samples in category.defects.values()),
-            "normals": len(category.normals),
+        counts = _count_images(entry)
+        categories[entry.root.name] = {
+            **counts,
             "fine_tune": entry.run is None,
-            "pairs": config.pairs * len(category.anomaly_types) if entry.generated is None else 0,
+            "pairs": config.pairs * counts["anomaly_types"] if entry.generated is None else 0,
         }
     counted: dict[str, int] = {}
     for cell in cells:
@@ -99,6 +97,17 @@ def plan(config: BenchmarkConfig) -> dict[str, Any]:
         "cells": counted,
         "updates": sum(updates_of(cell) for cell in cells),
         "hours": estimate_hours(config, categories, cells),
+    }
+
+
+def _count_images(entry: CategoryEntry) -> dict[str, int]:
+    if entry.expected is not None and not entry.root.exists():
+        return dict(entry.expected)
+    category = read_mvtec_folder(entry.root)
+    return {
+        "anomaly_types": len(category.anomaly_types),
+        "defects": sum(len(samples) for samples in category.defects.values()),
+        "normals": len(category.normals),
     }
 
 

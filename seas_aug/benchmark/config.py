@@ -38,6 +38,7 @@ COMPACT_NETWORKS: dict[str, dict[str, Any]] = {
 
 SEGMENTATION_SOURCES = ("few_shot", "cutpaste", "seas")
 QUALITY_SOURCES = ("perlin", "cutpaste", "seas")
+_COUNTS = ("anomaly_types", "defects", "normals")
 QUALITY_FEATURES = {"wavelets": 128, "inception": 256}  # side of the images in pixels
 
 
@@ -52,6 +53,8 @@ class CategoryEntry:
         groups: CSV with ``folder,file,group``; None takes ``groups.csv`` in ``root`` if it is there.
         run: run folder of ``seas-aug finetune``; None fine-tunes now, into the benchmark's output.
         generated: what ``seas-aug generate`` made with it; None generates now.
+        expected: number of ``anomaly_types``, ``defects`` (test images with one) and ``normals`` (for training), by
+            which a dry run counts while ``root`` is not there yet.
     """
 
     root: Path
@@ -59,9 +62,14 @@ class CategoryEntry:
     groups: Path | None = None
     run: Path | None = None
     generated: Path | None = None
+    expected: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "few_shot", str(self.few_shot))  # YAML reads 0.4 as a number
+        if self.expected is not None and (set(self.expected) != set(_COUNTS) or min(self.expected.values()) < 1):
+            raise SeasError(
+                f"categories: {self.root} has expected {self.expected}; give {', '.join(_COUNTS)}, each at least 1."
+            )
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,37 @@ def test_plan_does_nothing(folders: CategoryFolders, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_plan_of_a_folder_that_is_not_there_yet_counts_what_is_expected_of_it(
+    folders: CategoryFolders, tmp_path: Path
+) -> None:
+    expected = {"anomaly_types": 3, "defects": 63, "normals": 209}
+    config = BenchmarkConfig([CategoryEntry(tmp_path / "bottle", expected=expected)], tmp_path, pairs=5, dry_run=True)
+    assert plan(config)["categories"] == {"bottle": {**expected, "fine_tune": True, "pairs": 15}}
+    there = dataclasses.replace(config, categories=[CategoryEntry(folders.root, expected=expected)])
+    assert plan(there)["categories"]["part"]["defects"] == 8
+    with pytest.raises(SeasError, match="bottle: no such folder"):
+        run_benchmark(dataclasses.replace(config, dry_run=False))
+    for wrong in ({"defects": 63}, {**expected, "normals": 0}, {**expected, "images": 1}):
+        with pytest.raises(SeasError, match="give anomaly_types, defects, normals, each at least 1"):
+            CategoryEntry(tmp_path / "bottle", expected=wrong)
+
+
+def test_plan_of_mvtec_ad(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    grid = Path(__file__).parents[2] / "benchmarks" / "grids" / "mvtec_ad.yaml"
+    monkeypatch.chdir(tmp_path)
+    assert main(["benchmark", "--config", str(grid), "--dry_run=true"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    categories = found["categories"].values()
+    total = [sum(one[name] for one in categories) for name in ("anomaly_types", "defects", "normals", "pairs")]
+    assert len(categories) == 15 and total == [73, 1258, 3629, 73_000]  # as published
+    sizes = {"draem": 4, "glass": 4, "patchcore": 2, "padim": 2, "upernet": 3, "unet": 3, "fpn": 3, "inception": 3}
+    assert {name.split()[1]: number for name, number in found["cells"].items()} == {
+        name: 15 * 3 * sources for name, sources in sizes.items()
+    }
+    assert found["hours"].keys() >= {"fine_tune", "generate", "draem", "total"} and min(found["hours"].values()) > 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_missing_is_made(folders: CategoryFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     for name in ("finetune", "generate"):
