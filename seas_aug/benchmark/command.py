@@ -10,7 +10,7 @@ from typing import Any
 from seas_aug.atomic import atomic_write_text
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.estimate import cell_work, seas_work
-from seas_aug.benchmark.grid import Cell, plan_cells
+from seas_aug.benchmark.grid import Cell, needs_seas, plan_cells
 from seas_aug.benchmark.measure import Measurement
 from seas_aug.benchmark.prepare import data_of, pairs_of, prepare
 from seas_aug.benchmark.runner import run_cells
@@ -54,7 +54,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     folders = {entry.root.name: prepare(entry, config) for entry in config.categories}
     textures = "rendered" if config.textures is None else config.textures.name
     common = {name: {**data_of(where), "textures": textures} for name, where in folders.items()}
-    pairs = {name: pairs_of(where) for name, where in folders.items()}
+    pairs = {name: pairs_of(where) for name, where in folders.items()} if needs_seas(grids) else {}
     cells = plan_cells(grids, list(folders), config.seeds, common, pairs)
     store = CellStore(config.output / "cells")
     atomic_write_text(config.output / "config.json", json.dumps(as_plain(config), indent=1, sort_keys=True) + "\n")
@@ -81,13 +81,13 @@ def plan(config: BenchmarkConfig) -> dict[str, Any]:
     """
     grids = config.grids()
     cells = plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
-    categories = {}
+    categories, with_seas = {}, needs_seas(grids)
     for entry in config.categories:
         counts = _count_images(entry)
         categories[entry.root.name] = {
             **counts,
-            "fine_tune": entry.run is None,
-            "pairs": config.pairs * counts["anomaly_types"] if entry.generated is None else 0,
+            "fine_tune": with_seas and entry.run is None,
+            "pairs": config.pairs * counts["anomaly_types"] if with_seas and entry.generated is None else 0,
         }
     counted: dict[str, int] = {}
     for cell in cells:

@@ -19,19 +19,16 @@ COMPACT_NETWORKS: dict[str, dict[str, Any]] = {
         "architecture": "UPerNet",
         "encoder": "resnet18",
         "options": {"decoder_channels": 64},
-        "precision": "bf16-mixed",
     },
     "unet-compact": {
         "architecture": "Unet",
         "encoder": "resnet18",
         "options": {"decoder_channels": [128, 64, 32, 16, 16]},
-        "precision": "bf16-mixed",
     },
     "fpn-compact": {
         "architecture": "FPN",
         "encoder": "resnet18",
         "options": {"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 64},
-        "precision": "bf16-mixed",
     },
 }
 

@@ -13,7 +13,9 @@ from anomalib.pre_processing import PreProcessor
 from torchvision.transforms import v2
 
 from seas_aug.benchmark.narrow_draem import NarrowDraem
+from seas_aug.config import Precision
 from seas_aug.errors import SeasError
+from seas_aug.precision import best_precision
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
@@ -30,6 +32,7 @@ class DetectorVariant:
         batch_size: images per update.
         one_class: whether it learns from normal images alone.
         needs: what has to be downloaded, if anything.
+        bfloat16: whether its layers train in that precision where the hardware has it; else all of it in float32.
         training_gflop: 10^9 floating-point operations to train on one image of that size, for the plan of a benchmark.
     """
 
@@ -39,7 +42,12 @@ class DetectorVariant:
     batch_size: int
     one_class: bool = False
     needs: str = ""
+    bfloat16: bool = False
     training_gflop: float = 0.0
+
+    def precision(self) -> Precision:
+        """Return what it trains in on this hardware."""
+        return "bf16-mixed" if self.bfloat16 and best_precision() == "bf16-mixed" else "32-true"
 
 
 def _common(size: int, normalised: bool = True) -> dict[str, Any]:
@@ -65,10 +73,11 @@ def _draem(size: int, textures: str) -> AnomalibModule:
 VARIANTS: dict[str, DetectorVariant] = {
     "draem": DetectorVariant(_draem, size=256, steps=8000, batch_size=8, training_gflop=1188.0),
     "draem-compact": DetectorVariant(
-        lambda size, textures: NarrowDraem(16, 1e-3, size, textures, bfloat16=True),
+        lambda size, textures: NarrowDraem(16, 1e-3, size, textures, best_precision() == "bf16-mixed"),
         size=128,
         steps=900,  # with Perlin noise it has long learnt what it can, with defects it still learns; docs/benchmark.md
         batch_size=16,
+        bfloat16=True,
         training_gflop=7.5,
     ),
     "glass": DetectorVariant(

@@ -83,6 +83,11 @@ class TaskGrid:
     sources: tuple[str, ...]
 
 
+def needs_seas(grids: Iterable[TaskGrid]) -> bool:
+    """Return whether any network is measured with ``seas``, so that it has to be fine-tuned."""
+    return any(grid.networks and "seas" in grid.sources for grid in grids)
+
+
 def plan_cells(
     grids: Sequence[TaskGrid],
     categories: Iterable[str],

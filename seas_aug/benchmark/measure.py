@@ -19,6 +19,7 @@ from seas_aug.benchmark.scores import ScoreHistograms
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.errors import SeasError
+from seas_aug.precision import best_precision
 
 _FACTOR = 4  # bins of the metrics to one bin that is kept; a quarter of a thousand is enough for an interval
 
@@ -100,7 +101,8 @@ class Measurement:
             cell: its ``settings`` are those of the network.
 
         Returns:
-            ``metrics``, see :func:`~seas_aug.benchmark.predictions.evaluate`, and ``test_images``.
+            ``metrics``, see :func:`~seas_aug.benchmark.predictions.evaluate`, ``test_images`` and ``precision``, that
+            of the training here.
 
         Raises:
             SeasError: an unknown task, network or source, or a folder that cannot be used.
@@ -125,7 +127,16 @@ class Measurement:
             np.array(test.groups),
         ).save(self.store.path(cell, ".npz"))
         save_maps(self.store.path(cell, ".maps.npz"), test.maps)
-        return {"metrics": metrics, "test_images": len(test.names)}
+        return {"metrics": metrics, "test_images": len(test.names), "precision": precision_of(cell)}
+
+
+def precision_of(cell: Cell) -> str:
+    """Return the precision in which the network of a cell trains on this hardware."""
+    if cell.task == "segmentation":
+        return str(cell.settings.get("precision") or best_precision())
+    from seas_aug.benchmark.detectors import get_variant
+
+    return get_variant(cell.network).precision()
 
 
 def save_maps(path: Path, maps: NDArray[np.float32]) -> None:

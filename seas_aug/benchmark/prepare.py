@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
-from seas_aug.benchmark.grid import CategoryFolders
+from seas_aug.benchmark.grid import CategoryFolders, needs_seas
 from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.data.category import read_mvtec_folder
+from seas_aug.data.datamodule import choose_normals
 from seas_aug.data.decode import content_hash
-from seas_aug.data.split_file import load_split
+from seas_aug.data.few_shot import select_few_shot
+from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import find_model, model_hash
 from seas_aug.generate.writer import SETTINGS, read_manifest
@@ -34,6 +36,9 @@ def folders_of(entry: CategoryEntry, output: Path) -> CategoryFolders:
 def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     """Fine-tune and generate, unless it is done or was given; an interrupted step is gone on with.
 
+    Where nothing is measured with ``seas``, only ``split.json`` is written, the same as fine-tuning would write: the
+    opponents can be measured first.
+
     Args:
         entry: the category.
         config: numbers of pairs and normal images.
@@ -45,10 +50,12 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
         SeasError: fine-tuning or generating is not possible.
     """
     folders = folders_of(entry, config.output)
+    chosen = config.seas_settings()
+    if not needs_seas(config.grids()):
+        return folders if entry.run is not None else _without_seas(entry, config.output, chosen.data.num_normals)
     if entry.run is None:
         from seas_aug.finetune.run import finetune
 
-        chosen = config.seas_settings()
         data = dataclasses.replace(chosen.data, root=entry.root, few_shot=entry.few_shot, groups=entry.groups)
         finetune(dataclasses.replace(chosen, output=folders.run, data=data))
     if entry.generated is None:
@@ -63,6 +70,16 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
             "`seas-aug generate --normal`, or set `one_class: []`."
         )
         raise SeasError(message)
+    return folders
+
+
+def _without_seas(entry: CategoryEntry, output: Path, num_normals: int | None) -> CategoryFolders:
+    """Write the split, which says what is tested on, into a folder that fine-tuning does not know."""
+    folders = dataclasses.replace(folders_of(entry, output), run=output / "split" / entry.root.name)
+    category = read_mvtec_folder(entry.root)
+    split = select_few_shot(category, str(entry.few_shot), entry.groups)
+    folders.run.mkdir(parents=True, exist_ok=True)
+    save_split(folders.run / "split.json", split, choose_normals(category.normals, num_normals))
     return folders
 
 

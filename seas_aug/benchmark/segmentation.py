@@ -25,6 +25,7 @@ from seas_aug.data.seeds import derive_seed
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 from seas_aug.losses.dice import cross_entropy_dice_loss
+from seas_aug.precision import best_precision
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class SegmentationSettings:
         batch_size: images per update.
         normal_share: share of normal images in it; the others are defects, half of them made where there is a source.
         lr: peak learning rate of AdamW, which falls to zero with a cosine.
-        precision: of Lightning's ``Trainer``; ``bf16-mixed`` takes half the time on CPUs that have bfloat16.
+        precision: of Lightning's ``Trainer``; None takes what is fastest on the hardware, see
+            :func:`~seas_aug.precision.best_precision`.
     """
 
     architecture: str
@@ -53,7 +55,7 @@ class SegmentationSettings:
     batch_size: int = 8
     normal_share: float = 0.25
     lr: float = 1e-3
-    precision: str = "32-true"
+    precision: str | None = None
 
 
 class TrainingBatches(Dataset):
@@ -190,7 +192,7 @@ def train_network(
     batches = TrainingBatches(folders, source, settings, seed)
     lightning.seed_everything(seed)
     module = SegmentationModule(settings)
-    precision: Any = settings.precision  # Lightning checks it
+    precision: Any = settings.precision or best_precision()  # Lightning checks it
     trainer = lightning.Trainer(
         max_steps=settings.steps,
         precision=precision,

@@ -18,9 +18,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging, TQDMProgressBar
 
 from seas_aug.atomic import atomic_write
-from seas_aug.config import FineTuneConfig, Precision
+from seas_aug.config import FineTuneConfig
 from seas_aug.data.datamodule import FewShotDataModule
 from seas_aug.finetune.log import LossLog
+from seas_aug.precision import best_precision
 
 MakeData = Callable[[int], FewShotDataModule]
 
@@ -135,20 +136,6 @@ def _ctrl_c_restored() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, handler)
-
-
-def best_precision(accelerator: str) -> Precision:
-    """Return bf16-mixed where the hardware calculates in bfloat16 (2-3 times faster), else 32-true."""
-    if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    if accelerator in {"auto", "cpu"} and "bf16" in " ".join(_cpu_features()):
-        return "bf16-mixed"
-    return "32-true"
-
-
-def _cpu_features() -> list[str]:
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not tell
-    return [name for name, there in capabilities.items() if there is True]
 
 
 def _updates_done(checkpoint: Path) -> int:

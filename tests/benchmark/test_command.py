@@ -16,6 +16,7 @@ from seas_aug.benchmark.prepare import data_of, pairs_of, prepare
 from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.cli.benchmark import is_anomalibs
 from seas_aug.cli.main import main
+from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 from tests.generate.fake import make_run
 
@@ -142,6 +143,40 @@ def test_what_is_missing_is_made(folders: CategoryFolders, tmp_path: Path, monke
     with pytest.raises(SeasError, match="has no normal images"):
         prepare(dataclasses.replace(given, generated=pairs_only), config)
     prepare(dataclasses.replace(given, generated=pairs_only), dataclasses.replace(config, one_class=[]))
+
+
+def test_opponents_are_measured_without_seas_and_found_again_when_it_is_there(
+    folders: CategoryFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "seas_aug.finetune.run", ModuleType("not to be used"))
+    few_shot = tmp_path / "split.json"
+    used = load_split(folders.run / "split.json").split.few_shot
+    few_shot.write_text(json.dumps({name: {"few_shot": [s.image.name for s in one]} for name, one in used.items()}))
+    config = BenchmarkConfig(
+        [CategoryEntry(folders.root, str(few_shot))],
+        tmp_path / "out",
+        seeds=[0],
+        one_class=[],
+        quality=[],
+        detection_sources=["perlin", "cutpaste"],
+        segmentation_sources=["few_shot"],
+        segmentation=TINY,
+        detector_steps=1,
+        segmentation_steps=1,
+        draws=20,
+    )
+    planned = plan(config)
+    assert planned["categories"]["part"]["fine_tune"] is False and planned["categories"]["part"]["pairs"] == 0
+    assert run_benchmark(config)["cells"] == {"done": 3, "planned": 3}
+    cells = tmp_path / "out" / "cells"
+    before = {path.name for path in cells.glob("*.json")}
+    entry = CategoryEntry(folders.root, run=folders.run, generated=folders.generated)
+    with_seas = dataclasses.replace(
+        config, categories=[entry], detection_sources=["perlin", "seas"], segmentation_sources=["few_shot", "seas"]
+    )
+    assert run_benchmark(with_seas)["cells"] == {"done": 4, "planned": 4}
+    after = {path.name for path in cells.glob("*.json")}
+    assert before < after and len(after) == 5  # perlin and few_shot were not measured again
 
 
 def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:

@@ -5,9 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from seas_aug.benchmark.grid import CategoryFolders, TaskGrid, plan_cells
-from seas_aug.benchmark.measure import CellScores, Measurement, detector_settings, segmentation_settings
+from seas_aug.benchmark.grid import CategoryFolders, Cell, TaskGrid, plan_cells
+from seas_aug.benchmark.measure import (
+    CellScores,
+    Measurement,
+    detector_settings,
+    precision_of,
+    segmentation_settings,
+)
 from seas_aug.benchmark.predictions import Overlaps
 from seas_aug.benchmark.runner import run_cells
 from seas_aug.benchmark.scores import average_precision, make_histograms
@@ -44,6 +51,34 @@ def test_from_cells_to_the_headline(folders: CategoryFolders, tmp_path: Path) ->
     assert found["draem_gain_vs_cutpaste"] is found["one_class_gain"] is None
     row = store.read(cells[0])
     assert row is not None and row["test_images"] == 9
+
+
+@pytest.mark.parametrize("best", ["bf16-mixed", "32-true"])
+def test_precision_is_that_of_the_hardware_and_in_the_row_not_in_the_key(
+    best: str, folders: CategoryFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("segmentation", "detectors", "measure"):
+        monkeypatch.setattr(f"seas_aug.benchmark.{module}.best_precision", lambda: best)
+    seen = set()
+    real = torch.nn.Conv2d.forward
+
+    def forward(layer: torch.nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+        made = real(layer, images)
+        seen.add(made.dtype)
+        return made
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", forward)
+    store = CellStore(tmp_path)
+    cells = plan_cells(GRIDS, [folders.name], [0], {})
+    for cell in (cells[0], cells[2]):  # DRAEM and a segmentation network
+        seen.clear()
+        assert run_cells([cell], Measurement({folders.name: folders}, store), store) == 0
+        row = store.read(cell)
+        assert row is not None and row["precision"] == best
+        assert (torch.bfloat16 in seen) == (best == "bf16-mixed")
+        assert best not in str(cell.settings)
+    one_class = Cell("one_class", "part", "padim-compact", "none", 0)
+    assert precision_of(one_class) == "32-true"
 
 
 def test_figures_of_weighted_images_are_those_of_repeated_ones() -> None:

@@ -69,10 +69,10 @@ def test_mistakes(folders: CategoryFolders) -> None:
 
 
 def test_half_precision_trains_and_its_weights_and_maps_stay_float32(folders: CategoryFolders) -> None:
-    half = dataclasses.replace(SMALL, precision="bf16-mixed")
+    half, whole = (dataclasses.replace(SMALL, precision=name) for name in ("bf16-mixed", "32-true"))
     module = train_network(folders, "few_shot", half, seed=0)
     assert {one.dtype for one in module.parameters()} == {torch.float32}
     test = read_test_set(folders)
-    found, exact = predict(module, test), predict(train_network(folders, "few_shot", SMALL, seed=0), test)
+    found, exact = predict(module, test), predict(train_network(folders, "few_shot", whole, seed=0), test)
     assert found.maps.dtype == np.float32
     assert 0 < np.abs(found.maps - exact.maps).max() < 0.1  # otherwise it was not in effect, or not the same training

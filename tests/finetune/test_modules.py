@@ -16,7 +16,7 @@ from seas_aug.base.latents import encode_latents
 from seas_aug.base.load import load_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, SamplingConfig
 from seas_aug.errors import SeasError
-from seas_aug.finetune import generator_module, training
+from seas_aug.finetune import generator_module
 from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps, visited_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
@@ -348,17 +348,6 @@ def test_latent_cache_without_room(monkeypatch):
     arguments = (torch.zeros(2, 3, 16, 16), torch.tensor([0, 1]), torch.tensor([0, 0]), torch.zeros(2, 4, 4, 4))
     first = cache.encode("anomaly", *arguments)
     torch.testing.assert_close(cache.encode("anomaly", *arguments), first)
-
-
-def test_precision_follows_the_hardware(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False}, raising=False)
-    assert training.best_precision("auto") == "32-true"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "name": "cpu"}, raising=False)
-    assert training.best_precision("cpu") == "bf16-mixed"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert training.best_precision("auto") == "16-mixed"
 
 
 def test_timesteps_of_the_anomaly_half():
