@@ -4,7 +4,7 @@
 Command::
 
     python -m benchmarks.collect --cells runs/monday/cells runs/tuesday/cells --store benchmarks/results/cells \
-        --output benchmarks/results/summary.json --table benchmarks/results/table.md
+        --output benchmarks/results/summary.json --table benchmarks/results/table.md --grid benchmarks/grids/shared.yaml
 
 Rows and scores are copied into ``--store``, which may be collected from again; pictures of maps are left behind. What
 the store has already counts too.
@@ -20,11 +20,14 @@ from pathlib import Path
 
 from seas_aug.atomic import atomic_write, atomic_write_text
 from seas_aug.benchmark.command import format_table
-from seas_aug.benchmark.grid import Cell
+from seas_aug.benchmark.config import BenchmarkConfig
+from seas_aug.benchmark.gains import check_comparable
+from seas_aug.benchmark.grid import Cell, plan_cells
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import summarise, table
+from seas_aug.cli.benchmark import build_parser
 from seas_aug.errors import SeasError
-from seas_aug.report.benchmark_page import markdown_table
+from seas_aug.report.benchmark_page import markdown_tables
 
 
 def collect(folders: Iterable[Path], store: CellStore) -> list[Cell]:
@@ -65,7 +68,23 @@ def collect(folders: Iterable[Path], store: CellStore) -> list[Cell]:
                 f"({first.key}, {cell.key}); delete the files of one of them."
             )
             raise SeasError(message)
+    check_comparable(cells, store)
     return cells
+
+
+def planned_by(grid: Path) -> int:
+    """Return how many cells a config file of a benchmark plans.
+
+    Args:
+        grid: YAML, such as ``benchmarks/grids/shared.yaml``.
+
+    Raises:
+        SeasError: it names networks or sources that there are not.
+    """
+    parser = build_parser()
+    chosen = parser.instantiate_classes(parser.parse_args(["--config", str(grid)]))
+    config = BenchmarkConfig(**{name: chosen[name] for name in BenchmarkConfig.__dataclass_fields__})
+    return len(plan_cells(config.grids(), [entry.root.name for entry in config.categories], config.seeds, {}))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, required=True, help="Folder to collect them in.")
     parser.add_argument("--output", type=Path, required=True, help="JSON of the headline to write.")
     parser.add_argument("--table", type=Path, help="Markdown of all figures to write.")
+    parser.add_argument("--grid", type=Path, help="Config of the whole benchmark, to tell how much of it is done.")
     parser.add_argument("--draws", type=int, default=2000, help="Samples of the bootstrap.")
     options = parser.parse_args(argv)
     try:
@@ -91,9 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not cells:
             raise SeasError(f"{options.store}: no cell in it is done; give --cells to collect from.")
         found, rows = summarise(cells, store, options.draws), table(cells, store)
+        if options.grid:
+            found["cells"]["planned"] = planned_by(options.grid)
         atomic_write_text(options.output, json.dumps(found, indent=1, sort_keys=True) + "\n")
         if options.table:
-            atomic_write_text(options.table, markdown_table(rows) + "\n")
+            atomic_write_text(options.table, markdown_tables(rows, found["gains"]))
     except SeasError as error:
         print(f"collect: error: {error}", file=sys.stderr)
         return 2

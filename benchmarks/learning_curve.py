@@ -23,7 +23,7 @@ from typing import Any
 from seas_aug.atomic import atomic_write, atomic_write_text
 from seas_aug.benchmark.grid import CategoryFolders, TaskGrid, plan_cells
 from seas_aug.benchmark.measure import Measurement, detector_settings
-from seas_aug.benchmark.prepare import data_of, pairs_of
+from seas_aug.benchmark.prepare import data_of, pairs_of, textures_of
 from seas_aug.benchmark.runner import run_cells
 from seas_aug.benchmark.store import CellStore
 from seas_aug.errors import SeasError
@@ -52,12 +52,13 @@ def measure_curve(
     Raises:
         SeasError: an unknown network, a folder that cannot be used, or a training that failed.
     """
-    common = {folders.name: {**data_of(folders), "textures": "rendered"}}
-    pairs = {folders.name: pairs_of(folders)} if source == "seas" else {}
+    common = {folders.name: data_of(folders)}
+    own = {"seas": pairs_of, "perlin": lambda _: textures_of(None)}.get(source, lambda _: {})
+    by_source = {source: {folders.name: own(folders)}}
     store, points = CellStore(work), []
     for number in steps:
         grid = TaskGrid("detection", {network: detector_settings(network, steps=number)}, (source,))
-        (cell,) = plan_cells([grid], [folders.name], [seed], common, pairs)
+        (cell,) = plan_cells([grid], [folders.name], [seed], common, by_source)
         failed = run_cells([cell], Measurement({folders.name: folders}, store), store)
         row = store.read(cell)
         if failed or row is None:

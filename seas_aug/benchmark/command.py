@@ -9,16 +9,16 @@ from typing import Any
 
 from seas_aug.atomic import atomic_write_text
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
+from seas_aug.benchmark.devices import check_devices
 from seas_aug.benchmark.estimate import cell_work, seas_work
 from seas_aug.benchmark.grid import Cell, needs_seas, plan_cells
 from seas_aug.benchmark.measure import Measurement
-from seas_aug.benchmark.prepare import data_of, pairs_of, prepare
-from seas_aug.benchmark.runner import run_cells
+from seas_aug.benchmark.prepare import data_of, prepare_all, textures_of
+from seas_aug.benchmark.runner import UNMEASURED, run_cells
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import format_figure, summarise, table
 from seas_aug.config import as_plain
 from seas_aug.data.category import read_mvtec_folder
-from seas_aug.errors import SeasError
 
 _SHOWN = {
     "detection": ("pixel_ap", "pixel_iou", "image_ap"),
@@ -42,8 +42,6 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     """
     if config.dry_run:
         return plan(config)
-    if config.textures is not None and not config.textures.is_dir():
-        raise SeasError(f"textures is {config.textures}, which is no folder; give one with pictures, or leave it out.")
     for entry in config.categories:
         read_mvtec_folder(entry.root)  # all mistakes before anything that takes hours
     from seas_aug.report.benchmark_page import write_report
@@ -51,14 +49,25 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     grids = config.grids()
     config.seas_settings()
     plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
-    folders = {entry.root.name: prepare(entry, config) for entry in config.categories}
-    textures = "rendered" if config.textures is None else config.textures.name
-    common = {name: {**data_of(where), "textures": textures} for name, where in folders.items()}
-    pairs = {name: pairs_of(where) for name, where in folders.items()} if needs_seas(grids) else {}
-    cells = plan_cells(grids, list(folders), config.seeds, common, pairs)
+    textures = textures_of(config.textures)
+    check_devices(config.devices)
+    ready = prepare_all(config)
+    folders = {one.folders.name: one.folders for one in ready}
+    common = {name: data_of(where) for name, where in folders.items()}
+    pairs = {one.folders.name: one.pairs for one in ready}
+    cells = plan_cells(
+        grids, list(folders), config.seeds, common, {"seas": pairs, "perlin": dict.fromkeys(folders, textures)}
+    )
     store = CellStore(config.output / "cells")
+    store.tidy()
     atomic_write_text(config.output / "config.json", json.dumps(as_plain(config), indent=1, sort_keys=True) + "\n")
-    failed = run_cells(cells, Measurement(folders, store, config.textures), store, [str(one) for one in config.devices])
+    errors = {one.folders.name: one.error for one in ready if one.error}
+    possible = [cell for cell in cells if cell.source != "seas" or cell.category not in errors]
+    for cell in cells:
+        if cell.source == "seas" and cell.category in errors and not store.is_done(cell):
+            store.write(cell, "failed", {"error": errors[cell.category], **UNMEASURED})
+    measure = Measurement(folders, store, config.textures)
+    failed = run_cells(possible, measure, store, [str(one) for one in config.devices]) + len(cells) - len(possible)
     found = summarise(cells, store, config.draws)
     atomic_write_text(config.output / "summary.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     write_report(config.output, cells, store, folders, found, as_plain(config))

@@ -135,6 +135,11 @@ class BenchmarkConfig:
         for name in ("pairs", "normals", "draws"):
             if getattr(self, name) < 1:
                 raise SeasError(f"{name} is {getattr(self, name)}; give at least 1.")
+        for name in ("detector_steps", "segmentation_steps"):
+            if (steps := getattr(self, name)) is not None and steps < 1:
+                raise SeasError(f"{name} is {steps}; give at least 1, or leave it out for the networks' own.")
+        if not self.seeds:
+            raise SeasError("seeds is empty; give one or more.")
         if not self.tflops > 0:
             raise SeasError(f"tflops is {self.tflops}; give a number above 0.")
 

@@ -93,7 +93,7 @@ def plan_cells(
     categories: Iterable[str],
     seeds: Sequence[int],
     common: Mapping[str, Mapping[str, Any]],
-    pairs: Mapping[str, Mapping[str, Any]] | None = None,
+    by_source: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> list[Cell]:
     """Return all cells, seed after seed, so that an interrupted benchmark has whole comparisons.
 
@@ -102,7 +102,7 @@ def plan_cells(
         categories: names.
         seeds: seeds.
         common: settings of each category, such as the hash of its test images.
-        pairs: settings of each category that only matter where the source is ``seas``.
+        by_source: of a source, the settings of each category that matter only with it, such as the pairs of ``seas``.
 
     Raises:
         SeasError: the same cell twice.
@@ -114,7 +114,7 @@ def plan_cells(
             network,
             source,
             seed,
-            {**settings, **common.get(category, {}), **((pairs or {}).get(category, {}) if source == "seas" else {})},
+            {**settings, **common.get(category, {}), **(by_source or {}).get(source, {}).get(category, {})},
         )
         for seed, grid, category in itertools.product(seeds, grids, categories)
         for network, settings in grid.networks.items()

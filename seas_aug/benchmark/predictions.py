@@ -105,7 +105,9 @@ def evaluate(test: Predictions) -> tuple[dict[str, float], ScoreHistograms, Over
 def cross_fitted(test: Predictions, histograms: ScoreHistograms) -> Overlaps:
     """Count what is found in each half of the images, at the threshold with the best IoU on the other half.
 
-    No image has a say in its own threshold, and a network that knows its training images by heart gains nothing.
+    No image has a say in its own threshold, and a network that knows its training images by heart gains nothing. Where
+    the other half shows no defect, because there is only one in all, no threshold can be chosen there: it is the best
+    on all images.
 
     Args:
         test: of the test images.
@@ -115,6 +117,8 @@ def cross_fitted(test: Predictions, histograms: ScoreHistograms) -> Overlaps:
     place = np.zeros(len(half), np.int64)
     for own in (False, True):
         other = half != own
+        if not test.labels[other].any():
+            other = np.ones_like(half)
         place[half == own] = best_bin(histograms.positives[other].sum(0), histograms.negatives[other].sum(0))
     reached = np.arange(len(histograms.edges))[None] >= place[:, None]
     found, wrong = ((kind * reached).sum(1) for kind in (histograms.positives, histograms.negatives))

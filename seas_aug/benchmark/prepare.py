@@ -6,10 +6,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from seas_aug.atomic import atomic_write_text
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
+from seas_aug.benchmark.devices import run_on_devices
 from seas_aug.benchmark.grid import CategoryFolders, needs_seas
 from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.data.category import read_mvtec_folder
@@ -33,6 +39,71 @@ def folders_of(entry: CategoryEntry, output: Path) -> CategoryFolders:
     return CategoryFolders(entry.root, entry.run or own / "run", entry.generated or own / "generated", entry.groups)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A category that is ready to be measured.
+
+    Args:
+        folders: where everything lies.
+        pairs: what tells its run and pairs apart; empty where there are none.
+        error: why SeaS could not be fine-tuned or generated with; the opponents are measured all the same.
+    """
+
+    folders: CategoryFolders
+    pairs: dict[str, str]
+    error: str = ""
+
+
+def prepare_all(config: BenchmarkConfig) -> list[Prepared]:
+    """Prepare every category, on as many devices as there are; one where SeaS fails does not stop the others.
+
+    Args:
+        config: of the benchmark.
+
+    Raises:
+        SeasError: a category itself cannot be used, or it is the only one and SeaS fails.
+    """
+    devices = [str(one) for one in config.devices]
+    errors: dict[int, str] = {}
+    if devices and needs_seas(config.grids()):
+        jobs = [partial(_note_error, entry, config) for entry in config.categories]
+        for index, code in run_on_devices(jobs, devices):
+            note = _note_of(config.categories[index], config)
+            if code or note.is_file():
+                errors[index] = note.read_text(encoding="utf-8") if note.is_file() else f"killed with code {code}."
+    return [_prepared(entry, config, errors.get(index, "")) for index, entry in enumerate(config.categories)]
+
+
+def _prepared(entry: CategoryEntry, config: BenchmarkConfig, error: str) -> Prepared:
+    try:
+        if error:
+            raise SeasError(error)
+        folders = prepare(entry, config)
+        return Prepared(folders, pairs_of(folders) if needs_seas(config.grids()) else {})
+    except (SeasError, RuntimeError) as found:  # RuntimeError: CUDA is out of memory, a loss is not finite
+        if len(config.categories) == 1:
+            raise
+        message = str(found).strip().partition("\n")[0] or type(found).__name__
+        print(f"{entry.root.name}: SeaS failed, its opponents are measured: {message}", file=sys.stderr)
+        alone = without_seas(entry, config.output, config.seas_settings().data.num_normals)
+        return Prepared(alone, {}, message)
+
+
+def _note_error(entry: CategoryEntry, config: BenchmarkConfig) -> None:
+    """Prepare in a process of its own, and leave what went wrong in a file."""
+    note = _note_of(entry, config)
+    note.unlink(missing_ok=True)
+    try:
+        prepare(entry, config)
+    except (SeasError, RuntimeError) as error:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(note, str(error).strip().partition("\n")[0] or type(error).__name__)
+
+
+def _note_of(entry: CategoryEntry, config: BenchmarkConfig) -> Path:
+    return config.output / "seas" / f"{entry.root.name}.error"
+
+
 def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     """Fine-tune and generate, unless it is done or was given; an interrupted step is gone on with.
 
@@ -52,7 +123,8 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     folders = folders_of(entry, config.output)
     chosen = config.seas_settings()
     if not needs_seas(config.grids()):
-        return folders if entry.run is not None else _without_seas(entry, config.output, chosen.data.num_normals)
+        return folders if entry.run is not None else without_seas(entry, config.output, chosen.data.num_normals)
+    started = time.perf_counter()
     if entry.run is None:
         from seas_aug.finetune.run import finetune
 
@@ -64,6 +136,8 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
         generate(folders.run, folders.generated, config.pairs)
         if config.one_class:
             generate(folders.run, folders.generated, config.normals, anomaly_types=[], normal=True)
+        used = seconds_of(entry.root.name, config.output) + time.perf_counter() - started
+        atomic_write_text(_seconds_file(entry.root.name, config.output), f"{used:.1f}\n")
     elif config.one_class and not (folders.generated / "train" / "good").is_dir():
         message = (
             f"{folders.generated}: has no normal images, which one-class detectors are given; add them with "
@@ -73,8 +147,32 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     return folders
 
 
-def _without_seas(entry: CategoryEntry, output: Path, num_normals: int | None) -> CategoryFolders:
-    """Write the split, which says what is tested on, into a folder that fine-tuning does not know."""
+def seconds_of(category: str, output: Path) -> float:
+    """Return the seconds that SeaS was fine-tuned and generated with in this benchmark; 0 where it was given.
+
+    Args:
+        category: its name.
+        output: the benchmark's folder.
+    """
+    path = _seconds_file(category, output)
+    return float(path.read_text(encoding="utf-8")) if path.is_file() else 0.0
+
+
+def _seconds_file(category: str, output: Path) -> Path:
+    return output / "seas" / f"{category}.seconds"
+
+
+def without_seas(entry: CategoryEntry, output: Path, num_normals: int | None) -> CategoryFolders:
+    """Write the split, which says what is tested on, into a folder that fine-tuning does not know.
+
+    Args:
+        entry: the category.
+        output: the benchmark's folder.
+        num_normals: normal images that SeaS would be fine-tuned on; None for all.
+
+    Raises:
+        SeasError: the category cannot be used.
+    """
     folders = dataclasses.replace(folders_of(entry, output), run=output / "split" / entry.root.name)
     category = read_mvtec_folder(entry.root)
     split = select_few_shot(category, str(entry.few_shot), entry.groups)
@@ -84,7 +182,10 @@ def _without_seas(entry: CategoryEntry, output: Path, num_normals: int | None) -
 
 
 def data_of(folders: CategoryFolders) -> dict[str, str]:
-    """Return what tells results on other images apart, whatever the source: few-shot and test images, their groups.
+    """Return what tells results on other images apart, whatever the source.
+
+    Few-shot and test images count with their masks and groups by content, normal training images, of which there may be
+    thousands, by name and size of the file.
 
     Args:
         folders: where everything lies.
@@ -95,9 +196,31 @@ def data_of(folders: CategoryFolders) -> dict[str, str]:
     test, saved = read_test_set(folders), load_split(folders.run / "split.json")
     category = read_mvtec_folder(folders.root)
     masks = [None if mask is None else content_hash(mask) for mask in test.masks]
-    parts = [test.names, [content_hash(path) for path in test.images], masks, test.groups]
-    parts += [[content_hash(one.image) for one in saved.split.samples], [path.name for path in category.normals]]
+    parts: list[Any] = [test.names, [content_hash(path) for path in test.images], masks, test.groups]
+    parts += [[content_hash(path) for one in saved.split.samples for path in (one.image, one.mask)]]
+    parts += [[[path.name, path.stat().st_size] for path in category.normals]]
     return {"data": _digest(parts)}
+
+
+def textures_of(folder: Path | None) -> dict[str, str]:
+    """Return what tells Perlin anomalies with other textures apart: names and sizes of the files.
+
+    Args:
+        folder: pictures; None for the rendered ones.
+
+    Raises:
+        SeasError: it is no folder, or has no picture that anomalib reads.
+    """
+    if folder is None:
+        return {"textures": "rendered"}
+    from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
+
+    found = PerlinAnomalyGenerator(str(folder)).anomaly_source_paths if folder.is_dir() else []
+    if not found:  # anomalib would fill anomalies with noise
+        raise SeasError(
+            f"textures is {folder}, which is no folder with pictures; give one such as DTD's `images`, or leave it out."
+        )
+    return {"textures": _digest(sorted([path.relative_to(folder).as_posix(), path.stat().st_size] for path in found))}
 
 
 def pairs_of(folders: CategoryFolders) -> dict[str, str]:

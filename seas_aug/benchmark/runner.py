@@ -4,22 +4,23 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import partial
 from typing import Any
 
+from seas_aug.benchmark.devices import run_on_devices
 from seas_aug.benchmark.grid import Cell
+from seas_aug.benchmark.memory import peak_memory, reset_peak_memory
 from seas_aug.benchmark.store import CellStore
 from seas_aug.errors import SeasError
 
 logger = logging.getLogger(__name__)
 Measure = Callable[[Cell], dict[str, Any]]
+UNMEASURED: dict[str, Any] = {"seconds": 0.0, "peak_memory_mib": {}}  # of a cell that did not come to its end
 
 
 def run_cells(cells: Sequence[Cell], measure: Measure, store: CellStore, devices: Sequence[str] = ()) -> int:
@@ -27,8 +28,7 @@ def run_cells(cells: Sequence[Cell], measure: Measure, store: CellStore, devices
 
     Args:
         cells: the whole grid.
-        measure: measures a cell and returns its figures, plain JSON values; it can be pickled if there are two or more
-            devices.
+        measure: measures a cell and returns its figures, plain JSON values; it can be pickled if there are devices.
         store: where the rows lie.
         devices: numbers of the CUDA devices, each of which takes a cell at a time, in a process of its own; none runs
             everything in this process.
@@ -40,8 +40,11 @@ def run_cells(cells: Sequence[Cell], measure: Measure, store: CellStore, devices
 
     missing = [cell for cell in cells if not store.is_done(cell)]
     failed = 0
-    with tqdm(total=len(cells), initial=len(cells) - len(missing), unit="cell") as progress:
-        for cell, error in _results(missing, measure, store, devices):
+    with (
+        tqdm(total=len(cells), initial=len(cells) - len(missing), unit="cell") as progress,
+        closing(_results(missing, measure, store, devices)) as results,
+    ):
+        for cell, error in results:
             progress.update()
             if error is not None:
                 failed += 1
@@ -51,27 +54,21 @@ def run_cells(cells: Sequence[Cell], measure: Measure, store: CellStore, devices
 
 def _results(
     cells: Sequence[Cell], measure: Measure, store: CellStore, devices: Sequence[str]
-) -> Iterator[tuple[Cell, str | None]]:
+) -> Generator[tuple[Cell, str | None]]:
     if not devices:
         for cell in cells:
             yield cell, measure_cell(cell, measure, store)
         return
-    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    free = context.Queue()
-    for device in devices:
-        free.put(device)
-    with ProcessPoolExecutor(len(devices), context, initializer=_take_device, initargs=(free,)) as pool:
-        waiting = {pool.submit(measure_cell, cell, measure, store): cell for cell in cells}
-        for done in as_completed(waiting):
-            try:
-                yield waiting[done], done.result()
-            except BrokenProcessPool:
-                # Nothing more can be sent to it; those cells have no row, so they are tried the next time.
-                yield waiting[done], "a process was killed, by the system perhaps for want of memory; run it again"
-
-
-def _take_device(free: Any) -> None:
-    os.environ["CUDA_VISIBLE_DEVICES"] = free.get()
+    with closing(run_on_devices([partial(measure_cell, cell, measure, store) for cell in cells], devices)) as ended:
+        for index, code in ended:
+            cell = cells[index]
+            row = store.read(cell)
+            if code or row is None:
+                error = f"its process ended with code {code}: killed, perhaps for want of memory; run it again."
+                store.write(cell, "failed", {"error": error, **UNMEASURED})
+                yield cell, error
+            else:
+                yield cell, row["error"] if row["status"] == "failed" else None
 
 
 def measure_cell(cell: Cell, measure: Measure, store: CellStore) -> str | None:
@@ -90,6 +87,7 @@ def measure_cell(cell: Cell, measure: Measure, store: CellStore) -> str | None:
     """
     from seas_aug.report.environment import describe_environment
 
+    reset_peak_memory()
     started = time.perf_counter()
     error, content = None, {}
     try:
@@ -110,18 +108,3 @@ def measure_cell(cell: Cell, measure: Measure, store: CellStore) -> str | None:
     else:
         store.write(cell, "failed", {"error": error, **content, **used})
     return error
-
-
-def peak_memory() -> dict[str, float]:
-    """Return the largest memory use so far in MiB: of this process and, with CUDA, on its device."""
-    import torch
-
-    result: dict[str, float] = {}
-    if sys.platform != "win32":
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        result["host"] = round(used / (1024**2 if sys.platform == "darwin" else 1024), 1)
-    if torch.cuda.is_available():
-        result["cuda"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    return result

@@ -24,7 +24,10 @@ class CellStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        remove_leftovers(folder)
+
+    def tidy(self) -> None:
+        """Delete what a killed run left half written; not while another one is writing."""
+        remove_leftovers(self.folder)
 
     def path(self, cell: Cell, ending: str = ".json") -> Path:
         """Return where a file of a cell lies."""

@@ -1,48 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The headline of a benchmark: means by category and source, and the gains with their intervals."""
+"""The table and the headline of a benchmark: means by category and source, and the gains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-
-from seas_aug.benchmark.bootstrap import Comparison, Figure, Interval, paired_gain
+from seas_aug.benchmark.gains import ALL, gain_of, gain_rows
 from seas_aug.benchmark.grid import Cell
-from seas_aug.benchmark.measure import CellScores
-from seas_aug.benchmark.scores import average_precision
 from seas_aug.benchmark.store import CellStore
-from seas_aug.errors import SeasError
-
-
-def pixel_ap_of(scores: CellScores) -> Figure:
-    """Return pixel AP as a function of image weights ``[draws, N]``."""
-    positives, negatives = scores.histograms.positives, scores.histograms.negatives
-    return lambda weights: average_precision(weights @ positives, weights @ negatives)
-
-
-def pixel_iou_of(scores: CellScores) -> Figure:
-    """Return the IoU at the chosen threshold as a function of image weights ``[draws, N]``."""
-    return scores.overlaps.iou
-
-
-def image_ap_of(scores: CellScores) -> Figure:
-    """Return image AP as a function of image weights ``[draws, N]``."""
-    order = np.argsort(scores.image_scores, kind="stable")
-    _, place = np.unique(scores.image_scores[order], return_inverse=True)
-    bins = np.zeros((len(order), int(place.max()) + 1), np.int64)
-    bins[order, place] = 1
-    positives, negatives = bins * scores.labels[:, None], bins * ~scores.labels[:, None]
-    return lambda weights: average_precision(weights @ positives, weights @ negatives)
-
-
-FIGURES: dict[str, Callable[[CellScores], Figure]] = {
-    "pixel_ap": pixel_ap_of,
-    "pixel_iou": pixel_iou_of,
-    "image_ap": image_ap_of,
-}
 
 
 def table(cells: Iterable[Cell], store: CellStore) -> list[dict[str, Any]]:
@@ -89,47 +56,6 @@ def format_figure(figure: Mapping[str, float | None] | None, factor: float) -> s
     return " ± ".join(f"{factor * part:.{digits}f}" for part in parts if part is not None)
 
 
-def gain(
-    cells: Sequence[Cell], store: CellStore, task: str, figure: str, source: str, baseline: str, draws: int = 2000
-) -> Interval | None:
-    """Return how much a source gains over another one, mean over networks and categories.
-
-    Args:
-        cells: the grid.
-        store: the results.
-        task: see :class:`~seas_aug.benchmark.grid.Cell`.
-        figure: a key of :data:`FIGURES`.
-        source: such as ``seas``.
-        baseline: such as ``perlin``.
-        draws: samples of the bootstrap.
-
-    Returns:
-        The gain, or None where a category or network was not measured with both. Categories that have only one of
-        both are left out.
-
-    Raises:
-        SeasError: cells of a category were tested on different images.
-    """
-    found: dict[str, dict[str, tuple[list[Figure], list[Figure]]]] = {}
-    images: dict[str, CellScores] = {}
-    for cell in cells:
-        if cell.task != task or cell.source not in (source, baseline) or not store.is_done(cell):
-            continue
-        scores = CellScores.load(store.path(cell, ".npz"))
-        first = images.setdefault(cell.category, scores)
-        if scores.names.tolist() != first.names.tolist():
-            message = f"{store.path(cell)}: has other test images than the cells before; delete it to measure it again."
-            raise SeasError(message)
-        pair = found.setdefault(cell.category, {}).setdefault(cell.network, ([], []))
-        pair[cell.source == baseline].append(FIGURES[figure](scores))
-    comparisons = {
-        category: Comparison(images[category].groups.tolist(), both)
-        for category, networks in found.items()
-        if (both := [pair for pair in networks.values() if all(pair)])
-    }
-    return paired_gain(comparisons, draws=draws) if comparisons else None
-
-
 def summarise(cells: Sequence[Cell], store: CellStore, draws: int = 2000) -> dict[str, Any]:
     """Return the headline.
 
@@ -139,35 +65,49 @@ def summarise(cells: Sequence[Cell], store: CellStore, draws: int = 2000) -> dic
         draws: samples of the bootstrap.
 
     Returns:
-        ``pixel_ap`` (detection) and ``iou`` (segmentation) in points by category and source, means over networks and
-        seeds; ``draem_gain_vs_perlin``, ``draem_gain_vs_cutpaste`` (pixel AP), ``segmentation_gain_vs_few_shot``,
-        ``segmentation_gain_vs_cutpaste`` (IoU) and ``one_class_gain`` (image AP), each ``{mean, low, high}`` in points
-        or None where it was not measured; and ``cells``, how many of how many are done.
+        ``pixel_ap`` (DRAEM, or other detectors where there is none) and ``iou`` (segmentation) in points by category
+        and source, means over seeds and over the networks that were measured with all of the category's sources;
+        ``draem_gain_vs_perlin``, ``draem_gain_vs_cutpaste`` (pixel AP), ``segmentation_gain_vs_few_shot``,
+        ``segmentation_gain_vs_cutpaste`` (IoU) and ``one_class_gain`` (image AP): means over categories and networks,
+        see :meth:`~seas_aug.benchmark.gains.Gains.of`, or None where nothing was measured with both; ``gains``, all of
+        :func:`~seas_aug.benchmark.gains.gain_rows`; and ``cells``, how many of how many are done.
+
+    Raises:
+        SeasError: what would be compared was trained with different settings, or tested on different images.
     """
-    rows = table(cells, store)
-    draem = [cell for cell in cells if cell.network.startswith("draem")]
+    rows, gains = table(cells, store), gain_rows(cells, store, draws)
+    detectors = sorted({cell.network for cell in cells if cell.task == "detection"})
+    draem = next((name for name in detectors if name.startswith("draem")), None)
 
-    def points(task: str, metric: str) -> dict[str, dict[str, float]]:
-        result: dict[str, dict[str, list[float]]] = {}
-        for row in rows:
-            if row["task"] == task:
-                result.setdefault(row["category"], {}).setdefault(row["source"], []).append(row[metric]["mean"])
-        return {
-            category: {source: round(100 * mean(values), 2) for source, values in sources.items()}
-            for category, sources in result.items()
-        }
-
-    def gained(chosen: Sequence[Cell], task: str, figure: str, baseline: str) -> dict[str, float] | None:
-        found = gain(chosen, store, task, figure, "seas", baseline, draws)
-        return None if found is None else found.as_points()
+    def gained(task: str, baseline: str, network: str = ALL) -> dict[str, Any] | None:
+        found = gain_of(gains, task, baseline, network)
+        return found and {name: found[name] for name in ("mean", "low", "high", "categories", "networks", "seeds")}
 
     return {
-        "pixel_ap": points("detection", "pixel_ap"),
-        "iou": points("segmentation", "pixel_iou"),
-        "draem_gain_vs_perlin": gained(draem, "detection", "pixel_ap", "perlin"),
-        "draem_gain_vs_cutpaste": gained(draem, "detection", "pixel_ap", "cutpaste"),
-        "segmentation_gain_vs_few_shot": gained(cells, "segmentation", "pixel_iou", "few_shot"),
-        "segmentation_gain_vs_cutpaste": gained(cells, "segmentation", "pixel_iou", "cutpaste"),
-        "one_class_gain": gained(cells, "one_class", "image_ap", "none"),
+        "pixel_ap": _points([row for row in rows if draem in (None, row["network"])], "detection", "pixel_ap"),
+        "iou": _points(rows, "segmentation", "pixel_iou"),
+        "draem_gain_vs_perlin": gained("detection", "perlin", draem) if draem else None,
+        "draem_gain_vs_cutpaste": gained("detection", "cutpaste", draem) if draem else None,
+        "segmentation_gain_vs_few_shot": gained("segmentation", "few_shot"),
+        "segmentation_gain_vs_cutpaste": gained("segmentation", "cutpaste"),
+        "one_class_gain": gained("one_class", "none"),
+        "gains": gains,
         "cells": {"done": sum(store.is_done(cell) for cell in cells), "planned": len(cells)},
     }
+
+
+def _points(rows: Sequence[Mapping[str, Any]], task: str, metric: str) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        if row["task"] == task:
+            by_source = found.setdefault(row["category"], {})
+            by_source.setdefault(row["source"], {})[row["network"]] = row[metric]["mean"]
+    result = {}
+    for category, sources in found.items():
+        common = set.intersection(*(set(networks) for networks in sources.values()))
+        result[category] = {
+            source: round(100 * mean(networks[name] for name in sorted(common)), 2)
+            for source, networks in sources.items()
+            if common
+        }
+    return result

@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
         run_anomalib(["benchmark", *arguments])
         return
     parser = build_parser()
-    chosen = parser.instantiate_classes(parser.parse_args(arguments))
+    chosen = parser.instantiate_classes(parser.parse_args(_spelt(arguments)))
     config = BenchmarkConfig(**{name: chosen[name] for name in BenchmarkConfig.__dataclass_fields__})
     from seas_aug.benchmark.command import run_benchmark
 
@@ -53,6 +53,11 @@ def run(arguments: Sequence[str]) -> None:
     if result.get("failed"):
         message = f"{result['failed']} cell(s) failed; their errors are in {config.output}/cells, and above."
         raise SeasError(message)
+
+
+def _spelt(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with ``--dry-run``, as one expects it, spelt as the parser wants it."""
+    return ["--dry_run=true" if one in {"--dry-run", "--dry_run"} else one for one in arguments]
 
 
 def is_anomalibs(arguments: Sequence[str]) -> bool:

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from seas_aug.atomic import atomic_write_text
+from seas_aug.benchmark.gains import ALL, HEADLINE
 from seas_aug.benchmark.grid import CategoryFolders, Cell
 from seas_aug.benchmark.measure import CellScores
+from seas_aug.benchmark.prepare import seconds_of
 from seas_aug.benchmark.scores import best_iou_per_image
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import format_figure, table
@@ -26,7 +28,6 @@ from seas_aug.report.pictures import flat_picture, heat_picture, picture_of
 
 _TILE = 96
 _BASELINES = {"detection": "perlin", "one_class": "none", "segmentation": "few_shot"}
-HEADLINE = {"detection": "pixel_ap", "one_class": "image_ap", "segmentation": "pixel_iou"}
 TITLES = {
     "image_auroc": "image AUROC",
     "image_ap": "image AP",
@@ -70,18 +71,47 @@ def write_report(
         titles=TITLES,
         quality_titles=QUALITY_TITLES,
         format_figure=format_figure,
+        gain_name=_name,
         bars={task: png_uri(draw_bars(rows, task)) for task in tasks},
         curves={task: png_uri(draw_curves(cells, store, task)) for task in tasks},
         grids=picture_grids(cells, store, folders),
         seconds=sum(row["seconds"] for _, row in done),
+        preparing=sum(seconds_of(name, output) for name in folders),
         slowest=sorted(((row["seconds"], str(cell)) for cell, row in done), reverse=True)[:5],
-        memory=max((row["peak_memory_mib"].get("host", 0.0) for _, row in done), default=0.0),
+        memory={
+            kind: max((row["peak_memory_mib"].get(kind, 0.0) for _, row in done), default=0.0)
+            for kind in ("host", "cuda")
+        },
         failed=[(str(cell), row["error"]) for cell, row in done if row["status"] == "failed"],
         settings=settings,
         environment=describe_environment(),
     )
     atomic_write_text(output / "index.html", page)
-    atomic_write_text(output / "table.md", markdown_table(rows) + "\n")
+    atomic_write_text(output / "table.md", markdown_tables(rows, summary["gains"]))
+
+
+def markdown_tables(rows: Sequence[Mapping[str, Any]], gains: Sequence[Mapping[str, Any]]) -> str:
+    """Return gains and figures as Markdown.
+
+    Args:
+        rows: of :func:`~seas_aug.benchmark.summary.table`.
+        gains: of :func:`~seas_aug.benchmark.gains.gain_rows`.
+    """
+    head = ["gain of SeaS in", "over", "network", "category", "seeds", "points", "95 % interval"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in gains:
+        metric = f"{row['task']}, {TITLES[row['metric']]}"
+        known = [metric, row["baseline"], _name(row, "network"), _name(row, "category"), str(row["seeds"])]
+        interval = f"{row['low']:+.2f} to {row['high']:+.2f}"
+        lines.append("| " + " | ".join([*known, f"{row['mean']:+.2f}", interval]) + " |")
+    parts = ["\n".join(lines)] if gains else []
+    return "\n\n".join([*parts, markdown_table(rows)]) + "\n"
+
+
+def _name(row: Mapping[str, Any], kind: str) -> str:
+    """Return the name of a gain's network or category, or of how many it is the mean."""
+    names = row["networks" if kind == "network" else "categories"]
+    return f"mean of {len(names)}" if row[kind] == ALL else str(row[kind])
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -190,6 +220,8 @@ def picture_grids(
             own, other = (_first(cells, store, task, category, source) for source in ("seas", baseline))
             if own is None or other is None or own.network != other.network:
                 continue
+            if not all(store.path(cell, ".maps.npz").is_file() for cell in (own, other)):
+                continue  # collected cells are without maps
             pictures = read_test_set(folders[category])
             scores = [best_iou_per_image(CellScores.load(store.path(cell, ".npz")).histograms) for cell in (own, other)]
             chosen = choose_images(scores[0], scores[1])

@@ -18,7 +18,7 @@ def describe_environment() -> dict[str, str]:
     """
     environment = {name: _version(name) for name in _PACKAGES}
     environment["python"] = platform.python_version()
-    environment["machine"] = f"{platform.machine()}, {_processors()} CPU cores"
+    environment["machine"] = f"{platform.machine()} ({_capability()}), {_processors()} CPU cores"
     environment["accelerator"] = _accelerator()
     return environment
 
@@ -27,6 +27,12 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _capability() -> str:
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def _accelerator() -> str:

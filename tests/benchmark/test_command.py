@@ -12,7 +12,7 @@ import pytest
 from seas_aug.benchmark.command import format_table, plan, run_benchmark
 from seas_aug.benchmark.config import COMPACT_NETWORKS, BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.grid import CategoryFolders
-from seas_aug.benchmark.prepare import data_of, pairs_of, prepare
+from seas_aug.benchmark.prepare import data_of, pairs_of, prepare, textures_of
 from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.cli.benchmark import is_anomalibs
 from seas_aug.cli.main import main
@@ -43,9 +43,9 @@ def test_a_small_benchmark(folders: CategoryFolders, tmp_path: Path, capsys: pyt
     assert summary == {name: value for name, value in found.items() if name != "failed"}
     assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [0]
     page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/png;base64,") >= 4 and "draem gain vs perlin" in page
+    assert page.count("data:image/png;base64,") >= 4 and "detection, pixel AP" in page
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert [line.count("|") for line in lines] == [15] * (2 + 4) + [0] + [10] * (2 + 3)
+    assert [line.count("|") for line in lines] == [8] * (2 + 2) + [0] + [15] * (2 + 4) + [0] + [10] * (2 + 3)
     assert "Quality of the images" in page
     printed = capsys.readouterr().out
     assert "draem-compact" in printed and "pixel_iou" in printed
@@ -101,7 +101,7 @@ def test_plan_of_a_folder_that_is_not_there_yet_counts_what_is_expected_of_it(
 def test_plan_of_mvtec_ad(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     grid = Path(__file__).parents[2] / "benchmarks" / "grids" / "mvtec_ad.yaml"
     monkeypatch.chdir(tmp_path)
-    assert main(["benchmark", "--config", str(grid), "--dry_run=true"]) == 0
+    assert main(["benchmark", "--config", str(grid), "--dry-run"]) == 0
     found = json.loads(capsys.readouterr().out)
     categories = found["categories"].values()
     total = [sum(one[name] for one in categories) for name in ("anomaly_types", "defects", "normals", "pairs")]
@@ -191,6 +191,9 @@ def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:
         ({"quality": ["vgg"]}, "quality has 'vgg'"),
         ({"finetune": {"sampling": {"guidance": 2}}}, "finetune has sampling"),
         ({"finetune": {"nonsense": {}}}, "finetune has nonsense"),
+        ({"textures": tmp_path}, "no folder with pictures"),
+        ({"textures": tmp_path / "dtd"}, "no folder with pictures"),
+        ({"devices": [99]}, "this machine shows"),
     ):
         with pytest.raises(SeasError, match=words):
             run_benchmark(_config(folders, tmp_path, **config))
@@ -202,6 +205,13 @@ def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:
         BenchmarkConfig([], tmp_path)
     with pytest.raises(SeasError, match="pairs is 0"):
         _config(folders, tmp_path, pairs=0)
+    for wrong, words in (
+        ({"seeds": []}, "seeds is empty"),
+        ({"detector_steps": 0}, "detector_steps is 0"),
+        ({"segmentation_steps": -1}, "segmentation_steps is -1"),
+    ):
+        with pytest.raises(SeasError, match=words):
+            _config(folders, tmp_path, **wrong)
     with pytest.raises(SeasError, match=r"tflops is 0"):
         _config(folders, tmp_path, tflops=0)
     assert not list(tmp_path.iterdir())
@@ -224,12 +234,27 @@ def test_other_images_make_other_cells(folders: CategoryFolders, tmp_path: Path)
     (tmp_path / "groups.csv").write_text("folder,file,group\ntest/hole,000.png,a\ntest/good,001.png,a\n")
     grouped = dataclasses.replace(copy, groups=tmp_path / "groups.csv")
     assert data_of(grouped) != more
+    shutil.copy(copy.root / "train/good/000.png", copy.root / "train/good/900.png")
+    assert data_of(copy) != more  # another normal image
+    (copy.root / "train/good/900.png").unlink()
+    assert data_of(copy) == more
     assert set(read_test_set(copy).names) - set(read_test_set(grouped).names) == {"test/good/001.png"}
     before = pairs_of(folders)
     pairs = Path(shutil.copytree(folders.generated, tmp_path / "pairs"))
     lines = (pairs / "manifest.jsonl").read_text().splitlines()
     (pairs / "manifest.jsonl").write_text("\n".join(lines[:-1]) + "\n")
     assert pairs_of(dataclasses.replace(folders, generated=pairs)) != before
+
+
+def test_textures_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
+    assert textures_of(None) == {"textures": "rendered"}
+    for name in ("a", "b"):
+        (tmp_path / name / "images").mkdir(parents=True)
+        (tmp_path / name / "images" / "one.jpg").write_bytes(b"12")
+    first, same = (textures_of(tmp_path / name) for name in ("a", "b"))
+    assert first == same
+    (tmp_path / "b" / "images" / "two.jpg").write_bytes(b"3")
+    assert textures_of(tmp_path / "b") != first
 
 
 def test_command_line(folders: CategoryFolders, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -61,3 +61,11 @@ def test_halves_keep_groups_and_share_defects() -> None:
     assert half[labels].any() and not half[labels].all()
     one_group = halves(list("aaaa"), np.array([1, 1, 0, 0], bool))
     assert one_group[:2].sum() == 1
+
+
+def test_a_single_defect_that_is_found_counts_as_found() -> None:
+    masks = np.zeros((5, 8, 8), bool)
+    masks[3, 2:4, 2:5] = True
+    names = tuple("abcde")
+    test = Predictions(masks.astype(np.float32), masks, masks.max((1, 2)).astype(float), names, names)
+    assert evaluate(test)[0]["pixel_iou"] == 1.0

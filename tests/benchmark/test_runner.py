@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ CELLS = plan_cells([TaskGrid("detection", {"net": {}}, ("none", "perlin", "seas"
 
 def figure(cell: Cell) -> dict[str, Any]:
     return {"metrics": {"ap": len(cell.key)}, "device": os.environ.get("CUDA_VISIBLE_DEVICES")}
+
+
+def killed_on_perlin(cell: Cell) -> dict[str, Any]:
+    if cell.source == "perlin":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return figure(cell)
 
 
 def table(store: CellStore) -> dict[str, Any]:
@@ -56,7 +63,7 @@ def test_interrupted_anywhere_ends_with_the_same_table(tmp_path: Path, stop: int
         run_cells(CELLS, interrupted, store)
     (tmp_path / "parts").mkdir(exist_ok=True)
     (tmp_path / "parts" / ".half.json.seas-tmp").write_text("{")
-    store = CellStore(tmp_path / "parts")
+    store.tidy()
     assert run_cells(CELLS, interrupted, store) == 0
     assert table(store) == table(whole)
     assert len(calls) == len(CELLS) + 1  # nothing was measured twice but the one that was interrupted
@@ -87,16 +94,21 @@ def test_a_failing_cell_is_recorded_and_tried_again(tmp_path: Path, capsys: pyte
 
 def test_every_device_takes_cells(tmp_path: Path) -> None:
     store = CellStore(tmp_path)
-    assert run_cells(CELLS, figure, store, devices=["0", "1"]) == 0
-    used = {row["device"] for cell in CELLS if (row := store.read(cell))}
-    assert used <= {"0", "1"} and used
-    one = CellStore(tmp_path / "one")
-    run_cells(CELLS[:1], figure, one, devices=["1"])
-    found = one.read(CELLS[0])
-    assert found is not None and found["device"] == "1"
+    assert run_cells(CELLS[:4], figure, store, devices=["0", "1"]) == 0
+    rows = [store.read(cell) for cell in CELLS[:4]]
+    assert {row["device"] for row in rows if row} == {"0", "1"}
     alone = CellStore(tmp_path / "alone")
-    run_cells(CELLS, figure, alone)
+    run_cells(CELLS[:4], figure, alone)
     assert table(store) == table(alone)
+
+
+def test_a_killed_process_is_recorded_and_the_next_cell_measured(tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    assert run_cells(CELLS[:3], killed_on_perlin, store, devices=["0"]) == 1
+    rows = [store.read(cell) for cell in CELLS[:3]]
+    assert [row and row["status"] for row in rows] == ["done", "failed", "done"]
+    assert rows[1] is not None and "code -9" in rows[1]["error"] and "run it again" in rows[1]["error"]
+    assert run_cells(CELLS[:3], figure, store) == 0
 
 
 def test_damaged_row(tmp_path: Path) -> None:

@@ -5,27 +5,11 @@ import numpy as np
 import pytest
 
 from benchmarks.collect import main
-from seas_aug.benchmark.grid import Cell
-from seas_aug.benchmark.measure import CellScores
-from seas_aug.benchmark.predictions import Predictions, evaluate
-from seas_aug.benchmark.store import CellStore
+from tests.benchmark.made_cells import write_cell
 
 
-def write(folder, category, source, skill, steps=5, status="done"):
-    """A cell of a detector whose maps are noise plus so much of the truth."""
-    store = CellStore(folder)
-    cell = Cell("detection", category, "draem-compact", source, 0, {"steps": steps})
-    rng = np.random.default_rng(len(source))
-    masks = rng.random((6, 8, 8)) < 0.3
-    masks[0] = False
-    maps = (rng.random(masks.shape) + skill * masks).astype(np.float32)
-    names = tuple(f"test/hole/{index}.png" for index in range(6))
-    test = Predictions(maps, masks, maps.max((1, 2)), names, names)
-    metrics, histograms, overlaps = evaluate(test)
-    kept = CellScores(histograms, overlaps, test.scores, test.labels, np.array(names), np.array(names))
-    kept.save(store.path(cell, ".npz"))
-    store.write(cell, status, {"metrics": metrics, "seconds": 1.0})
-    return metrics
+def write(folder, category, source, skill, steps=5, status="done", seed=0):
+    return write_cell(folder, category, source, skill, status=status, seed=seed, settings={"steps": steps})[1]
 
 
 def arguments(tmp_path, *folders):
@@ -45,8 +29,15 @@ def test_cells_of_two_evenings_make_one_headline(tmp_path, capsys):
     assert summary["cells"] == {"done": 4, "planned": 4}
     assert summary["pixel_ap"]["tile"]["seas"] == pytest.approx(100 * found["tile", "seas"]["pixel_ap"], abs=0.01)
     gains = [found[name, "seas"]["pixel_ap"] - found[name, "perlin"]["pixel_ap"] for name in ("tile", "screw")]
-    assert summary["draem_gain_vs_perlin"]["mean"] == pytest.approx(100 * np.mean(gains), abs=0.5)
-    assert (tmp_path / "table.md").read_text().count("draem-compact") == 4
+    assert summary["draem_gain_vs_perlin"]["mean"] == pytest.approx(100 * np.mean(gains), abs=0.006)
+    assert (tmp_path / "table.md").read_text().count("| draem-compact |") == 4 + 3
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(
+        "categories: [{root: tile}, {root: screw}]\noutput: out\none_class: []\nquality: []\nsegmentation: {}\n"
+    )
+    assert main([*arguments(tmp_path), f"--grid={grid}"]) == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["cells"] == {"done": 4, "planned": 2 * 3 * 4}
+    assert main(arguments(tmp_path)) == 0
     before = (tmp_path / "summary.json").read_text()
     assert main(arguments(tmp_path)) == 0  # the store alone has it all
     assert (tmp_path / "summary.json").read_text() == before
@@ -55,6 +46,7 @@ def test_cells_of_two_evenings_make_one_headline(tmp_path, capsys):
 def test_mistakes(tmp_path, capsys):
     write(tmp_path / "a", "tile", "seas", 0.5)
     write(tmp_path / "b", "tile", "seas", 0.5, steps=6)
+    write(tmp_path / "c", "tile", "perlin", 0.5, steps=6, seed=1)
     (tmp_path / "empty").mkdir()
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "a.json").write_text("{}")
@@ -63,7 +55,8 @@ def test_mistakes(tmp_path, capsys):
         ([tmp_path / "none"], "no such folder"),
         ([tmp_path / "empty"], "no cell in it is done"),
         ([tmp_path / "foreign"], "no row of a benchmark"),
-        ([tmp_path / "a", tmp_path / "b"], "different settings"),
+        ([tmp_path / "a", tmp_path / "c"], "cannot be compared"),
+        ([tmp_path / "b"], "different settings"),
     ):
         assert main(arguments(tmp_path, *folders)) == 2
         error = capsys.readouterr().err

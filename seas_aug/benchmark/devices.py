@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs on several CUDA devices: one at a time on each, in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+from seas_aug.errors import SeasError
+
+_PATIENCE = 10  # seconds that a process has to end when it is told to
+Job = Callable[[], object]
+
+
+def check_devices(devices: Sequence[str | int]) -> None:
+    """Refuse devices that are not there: a job would run on the CPU without a word.
+
+    Args:
+        devices: numbers of CUDA devices, counted among those that ``CUDA_VISIBLE_DEVICES`` shows if it is set.
+
+    Raises:
+        SeasError: a number that there is not, or one twice.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    names = [str(device) for device in devices]
+    if len(set(names)) < len(names) or not set(names) <= {str(number) for number in range(count)}:
+        there = f"the numbers 0 to {count - 1}, each once" if count else "none"
+        raise SeasError(f"devices is {list(devices)}, and this machine shows {count} CUDA device(s); give {there}.")
+
+
+def run_on_devices(jobs: Sequence[Job], devices: Sequence[str]) -> Generator[tuple[int, int]]:
+    """Run jobs; whatever ends this one, an interruption too, ends those that are running.
+
+    Args:
+        jobs: can be pickled.
+        devices: numbers of CUDA devices, see :func:`check_devices`.
+
+    Yields:
+        The place of each job and the exit code of its process, as they end: 0, or what killed it.
+    """
+    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    waiting, free = deque(enumerate(jobs)), deque(devices)
+    running: dict[Any, tuple[int, str, Any]] = {}
+    try:
+        while waiting or running:
+            while waiting and free:
+                (index, job), device = waiting.popleft(), free.popleft()
+                process = context.Process(target=_run, args=(job, _visible(device)))
+                process.start()
+                running[process.sentinel] = (index, device, process)
+            for sentinel in wait(list(running)):
+                index, device, process = running.pop(sentinel)
+                process.join()
+                free.append(device)
+                yield index, int(process.exitcode or 0)
+    finally:
+        for _, _, process in running.values():
+            process.terminate()
+        for _, _, process in running.values():
+            process.join(_PATIENCE)
+            process.kill()
+
+
+def _visible(device: str) -> str:
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = shown.split(",") if shown else []
+    return names[int(device)] if device.isdigit() and int(device) < len(names) else device
+
+
+def _run(job: Job, device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches every process; the first one ends the others
+    os.environ["CUDA_VISIBLE_DEVICES"] = device
+    job()

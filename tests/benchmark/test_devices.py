@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from seas_aug.benchmark.devices import check_devices, run_on_devices
+from seas_aug.errors import SeasError
+
+
+def note(path: Path, seconds: float = 0.0) -> None:
+    time.sleep(seconds)
+    path.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+
+
+def die() -> None:
+    os._exit(9)
+
+
+def test_jobs_share_the_devices_and_a_killed_one_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-abc")
+    paths = [tmp_path / str(index) for index in range(3)]
+    codes = dict(run_on_devices([die, *(partial(note, path) for path in paths)], ["0", "1"]))
+    assert codes == {0: 9, 1: 0, 2: 0, 3: 0}
+    assert {path.read_text() for path in paths} <= {"4", "GPU-abc"}
+
+
+def test_an_interruption_ends_what_is_running(tmp_path: Path) -> None:
+    jobs = [
+        partial(note, tmp_path / "first"),
+        partial(note, tmp_path / "second", 60.0),
+        partial(note, tmp_path / "third"),
+    ]
+    started = time.monotonic()
+    running = run_on_devices(jobs, ["0", "1"])
+    next(running)
+    running.close()  # as Ctrl+C does
+    assert time.monotonic() - started < 40
+    time.sleep(1)
+    assert not (tmp_path / "second").exists()
+
+
+def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_devices([])
+    check_devices([1, "0"])
+    for wrong in ([2], [0, 0], ["GPU-abc"]):
+        with pytest.raises(SeasError, match="give the numbers 0 to 1, each once"):
+            check_devices(wrong)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(SeasError, match=r"shows 0 CUDA device\(s\); give none"):
+        check_devices([0])
