@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torchmetrics.functional.image.lpips import _NoTrainLpips
 
 from seas_aug.evaluate.distribution import cluster_diversity
 from seas_aug.evaluate.intra_cluster import LpipsDistance, WaveletDistance, defects_alone, intra_cluster_distance
@@ -16,8 +17,8 @@ class Grey:
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         return images.float().mean((1, 2, 3))[:, None]
 
-    def compare(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        return (first - second).abs()[:, 0]
+    def between(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return (first - second.T).abs()
 
 
 def _flat(*levels: int) -> torch.Tensor:
@@ -55,18 +56,18 @@ def test_wavelets_are_those_of_the_other_function() -> None:
     )
 
 
-class MeanSquare(nn.Module):
-    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        assert first.shape[1:] == (3, 256, 256) and first.min() >= -1 and first.max() <= 1
-        return (first - second).square().mean((1, 2, 3), keepdim=True)
-
-
-def test_lpips_sees_images_alike() -> None:
-    distance = LpipsDistance(network=MeanSquare())
-    found = intra_cluster_distance(_flat(0, 0, 255), _flat(0, 255), distance)
-    assert found == {"all_clusters": 0.0, "without_empty": 0.0}  # a black and a white cluster
-    pairs = distance.compare(distance.embed(_flat(*[0] * 20)), distance.embed(_flat(*[255] * 20)))
-    assert pairs.shape == (20,) and torch.allclose(pairs, torch.tensor(4.0))
+@pytest.mark.parametrize("net", ["vgg", "squeeze"])
+def test_lpips_is_that_of_torchmetrics(net: Any) -> None:
+    torch.manual_seed(0)
+    network = _NoTrainLpips(net=net, pnet_rand=True)  # the backbone's weights would have to be downloaded
+    images = torch.randint(0, 256, (3, 3, 256, 256), dtype=torch.uint8)
+    images[2] = images[1]
+    distance = LpipsDistance(network=network)
+    found = distance.between(distance.embed(images), distance.embed(images[:2]))
+    scaled = images.float() / 127.5 - 1
+    expected = torch.stack([network(scaled, one[None].expand_as(scaled)).flatten() for one in scaled[:2]], dim=1)
+    assert found.shape == (3, 2) and found[0, 0] == found[2, 1] == 0
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_defects_alone() -> None:
