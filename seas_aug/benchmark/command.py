@@ -145,7 +145,8 @@ def estimate_hours(
         key = json.dumps([cell.task, cell.network, cell.settings], sort_keys=True)
         if key not in counted:
             counted[key] = cell_work(cell)
-        tflop[cell.network] = tflop.get(cell.network, 0.0) + counted[key]
+        times = categories[cell.category]["anomaly_types"] if cell.task == "quality" else 1
+        tflop[cell.network] = tflop.get(cell.network, 0.0) + times * counted[key]
     hours = {name: round(value / config.tflops / 3600, 2) for name, value in tflop.items() if value}
     return {**hours, "total": round(sum(tflop.values()) / config.tflops / 3600, 2)}
 

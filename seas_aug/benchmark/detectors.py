@@ -75,7 +75,7 @@ VARIANTS: dict[str, DetectorVariant] = {
     "draem-compact": DetectorVariant(
         lambda size, textures: NarrowDraem(16, 1e-3, size, textures, best_precision() == "bf16-mixed"),
         size=128,
-        steps=900,  # with Perlin noise it has long learnt what it can, with defects it still learns; docs/benchmark.md
+        steps=900,  # on magnetic tiles, Perlin noise has long taught all it can, defects still teach; docs/benchmark.md
         batch_size=16,
         bfloat16=True,
         training_gflop=7.5,

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import inception_v3, vgg16
 
 from seas_aug.benchmark.config import COMPACT_NETWORKS
 from seas_aug.benchmark.detectors import get_variant
@@ -47,6 +48,18 @@ def test_work_of_a_segmentation_network_is_counted_and_grows_with_the_updates() 
 def test_what_learns_in_one_pass_has_no_updates_to_count() -> None:
     assert cell_work(_cell("one_class", "patchcore", detector_settings("patchcore"))) == 0
     assert cell_work(_cell("quality", "wavelets", {"size": 128, "count": 10})) == 0
+
+
+def test_quality_with_inception_is_what_its_passes_count() -> None:
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        backbone, inception = vgg16(weights=None).features, inception_v3(weights=None, init_weights=False).eval()
+        for _ in range(4):
+            backbone(torch.empty(1, 3, 256, 256))
+        for _ in range(2):
+            inception(torch.empty(1, 3, 299, 299))
+    measured = counter.get_total_flops() / 1e12
+    settings = {"size": 256, "count": 1000}
+    assert cell_work(_cell("quality", "inception", settings)) == pytest.approx(1000 * measured, rel=0.05)
 
 
 def test_work_of_seas_on_stable_diffusion_is_that_of_its_published_networks() -> None:
