@@ -27,6 +27,7 @@ from seas_aug.report.page import png_uri, render_template, strip_uri
 from seas_aug.report.pictures import flat_picture, heat_picture, picture_of
 
 _TILE = 96
+_CHANCE = 0.5
 _BASELINES = {"detection": "perlin", "one_class": "none", "segmentation": "few_shot"}
 TITLES = {
     "image_auroc": "image AUROC",
@@ -72,6 +73,7 @@ def write_report(
         quality_titles=QUALITY_TITLES,
         format_figure=format_figure,
         gain_name=_name,
+        unlearnt=unlearnt(rows),
         bars={task: png_uri(draw_bars(rows, task)) for task in tasks},
         curves={task: png_uri(draw_curves(cells, store, task)) for task in tasks},
         grids=picture_grids(cells, store, folders),
@@ -105,7 +107,22 @@ def markdown_tables(rows: Sequence[Mapping[str, Any]], gains: Sequence[Mapping[s
         interval = f"{row['low']:+.2f} to {row['high']:+.2f}"
         lines.append("| " + " | ".join([*known, f"{row['mean']:+.2f}", interval]) + " |")
     parts = ["\n".join(lines)] if gains else []
+    if poor := unlearnt(rows):
+        parts.append(f"No better than chance at telling images apart, so no fair opponent: {'; '.join(poor)}.")
     return "\n\n".join([*parts, markdown_table(rows)]) + "\n"
+
+
+def unlearnt(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which opponents rank images no better than chance (image AUROC 0.5), so that a gain over them says little.
+
+    Args:
+        rows: of :func:`~seas_aug.benchmark.summary.table`.
+    """
+    poor = [row for row in rows if row["source"] not in ("seas", "none") and row["task"] in HEADLINE]
+    poor += [row for row in rows if row["source"] == "none" and row["task"] == "one_class"]
+    return [
+        f"{row['category']}, {row['network']}, {row['source']}" for row in poor if row["image_auroc"]["mean"] <= _CHANCE
+    ]
 
 
 def _name(row: Mapping[str, Any], kind: str) -> str:
