@@ -3,10 +3,21 @@ import dataclasses
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from benchmarks import regression
-from benchmarks.regression import LOWER_IS_BETTER, RegressionSettings, code_hash, compare, find_drops, make_reference
+from benchmarks.regression import (
+    LOWER_IS_BETTER,
+    RegressionSettings,
+    code_hash,
+    compare,
+    find_drops,
+    make_reference,
+    measure_pairs,
+)
+from tests.anomalib_plugin import rendered
 
 REFERENCE = {"iou": {"mean": 0.6, "noise": 0.02}, "kid": {"mean": 0.3, "noise": 0.001}}
 
@@ -21,6 +32,7 @@ def test_only_what_is_worse_than_noise_is_a_drop() -> None:
 def test_reference_of_seeds() -> None:
     new = make_reference([{"iou": 0.5}, {"iou": 0.6}, {"iou": 0.7}])
     assert new == {"iou": {"mean": 0.6, "noise": 0.1}}
+    assert compare(new, REFERENCE).splitlines()[1].split()[-1] == "0.300"  # three times the noise
     assert "0.600 ± 0.020" in compare(new, REFERENCE) and "0.100" in compare(new, REFERENCE)
     assert "-" in compare(new, {})
 
@@ -51,3 +63,19 @@ def test_the_work_folder_is_the_codes_own(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert code_hash() == before
     (tmp_path / "seas_aug/one.py").write_text("2")
     assert code_hash() != before
+
+
+def test_change_in_mask_by_hand(tmp_path: Path) -> None:
+    pairs = rendered.make_generated(tmp_path / "pairs", rendered.make_category(tmp_path / "part"))
+    shares = []
+    for mask in sorted((pairs / "ground_truth").rglob("*.png")):
+        name, file = mask.parent.name, mask.name.replace("_mask", "")
+        paths = (pairs / "test" / name / file, pairs / "reference" / name / "good" / file)
+        image, reference = (cv2.imread(str(path)).astype(float) for path in paths)
+        inside = whole = 0.0
+        for place, marked in np.ndenumerate(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)):
+            change = sum(abs(image[place] - reference[place]))
+            inside, whole = inside + change * bool(marked), whole + change
+        shares.append(inside / whole)
+    assert measure_pairs(pairs)["change_in_mask"] == pytest.approx(np.mean(shares))
+    assert 0 < np.mean(shares) < 1
