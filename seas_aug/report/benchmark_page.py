@@ -28,6 +28,8 @@ from seas_aug.report.pictures import flat_picture, heat_picture, picture_of
 
 _TILE = 96
 _CHANCE = 0.5
+# In this order, and the same colour in every picture.
+_COLOURS = {"none": "#999999", "few_shot": "C0", "perlin": "C9", "cutpaste": "C2", "seas": "C3"}
 _BASELINES = {"detection": "perlin", "one_class": "none", "segmentation": "few_shot"}
 TITLES = {
     "image_auroc": "image AUROC",
@@ -160,9 +162,12 @@ def draw_bars(rows: Sequence[Mapping[str, Any]], task: str) -> bytes:
     Returns:
         A PNG file.
     """
+    from matplotlib.patches import Patch
+
     metric = HEADLINE[task]
     chosen = [row for row in rows if row["task"] == task]
-    categories, sources = (list(dict.fromkeys(row[key] for row in chosen)) for key in ("category", "source"))
+    categories = list(dict.fromkeys(row["category"] for row in chosen))
+    sources = [source for source in _COLOURS if any(row["source"] == source for row in chosen)]
     figure, axes = _figure(1.5 + 2.2 * len(categories))
     width = 0.8 / len(sources)
     for offset, source in enumerate(sources):
@@ -173,11 +178,11 @@ def draw_bars(rows: Sequence[Mapping[str, Any]], task: str) -> bytes:
             at = place + (offset - (len(sources) - 1) / 2) * width
             height = float(np.mean([one["mean"] for one in found]))
             spread = float(np.mean([one["std"] or 0.0 for one in found]))
-            label = None if place else source
-            axes.bar(at, height, width * 0.92, yerr=spread, color=f"C{offset}", ecolor="#555", label=label)
+            axes.bar(at, height, width * 0.92, yerr=spread, color=_COLOURS[source], ecolor="#555")
             axes.text(at, height + spread + 0.01, f"{100 * height:.0f}", ha="center", fontsize=8)
     axes.set(ylabel=TITLES[metric], xticks=range(len(categories)), xticklabels=categories, ylim=(0, 1.15))
-    axes.legend(fontsize=8, ncols=len(sources), loc="upper center", frameon=False)
+    handles = [Patch(color=_COLOURS[source], label=source) for source in sources]
+    axes.legend(handles=handles, fontsize=8, ncols=len(sources), loc="upper center", frameon=False)
     return _png(figure)
 
 
@@ -197,9 +202,10 @@ def draw_curves(cells: Sequence[Cell], store: CellStore, task: str) -> bytes:
     categories = list(dict.fromkeys(cell.category for cell in chosen))
     figure, panels = _figure(2.8 * len(categories), columns=len(categories))
     for axes, category in zip(np.atleast_1d(panels), categories, strict=True):
-        for cell in (cell for cell in chosen if cell.category == category):
+        own = {cell.source: cell for cell in chosen if cell.category == category}
+        for cell in (own[source] for source in _COLOURS if source in own):
             precision, recall = precision_recall(CellScores.load(store.path(cell, ".npz")))
-            axes.plot(recall, precision, label=cell.source)
+            axes.plot(recall, precision, label=cell.source, color=_COLOURS[cell.source])
         axes.set(title=f"{category}\n{chosen[0].network}", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
         axes.legend(fontsize=8, frameon=False)
     return _png(figure)
