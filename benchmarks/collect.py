@@ -20,12 +20,11 @@ from pathlib import Path
 
 from seas_aug.atomic import atomic_write, atomic_write_text
 from seas_aug.benchmark.command import format_table
-from seas_aug.benchmark.config import BenchmarkConfig
 from seas_aug.benchmark.gains import check_comparable
 from seas_aug.benchmark.grid import Cell, plan_cells
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import summarise, table
-from seas_aug.cli.benchmark import build_parser
+from seas_aug.cli.benchmark import read_config
 from seas_aug.errors import SeasError
 from seas_aug.report.benchmark_page import markdown_tables
 
@@ -81,9 +80,7 @@ def planned_by(grid: Path) -> int:
     Raises:
         SeasError: it names networks or sources that there are not.
     """
-    parser = build_parser()
-    chosen = parser.instantiate_classes(parser.parse_args(["--config", str(grid)]))
-    config = BenchmarkConfig(**{name: chosen[name] for name in BenchmarkConfig.__dataclass_fields__})
+    config = read_config(["--config", str(grid)])
     return len(plan_cells(config.grids(), [entry.root.name for entry in config.categories], config.seeds, {}))
 
 

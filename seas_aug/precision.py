@@ -13,7 +13,7 @@ from seas_aug.config import Precision
 def best_precision(accelerator: str = "auto") -> Precision:
     """Return bf16-mixed where the hardware calculates in bfloat16, else 32-true.
 
-    With it two CPU cores train 2-3 times faster; a CPU without it imitates it, and takes 10 times as long (DRAEM).
+    With it two CPU cores train 2-3 times faster; a CPU without it imitates it, and takes many times as long.
 
     Args:
         accelerator: as Lightning names it, such as ``auto`` or ``cpu``.

@@ -116,7 +116,7 @@ def _tflop(run: Callable[[], Any]) -> float:
 
 
 def cell_work(cell: Cell) -> float:
-    """Return the TFLOP of a cell's training, or of a type's images quality; 0 for a detector that learns in one pass.
+    """Return the TFLOP of a cell's training, or of one type's quality; 0 for a detector that learns in one pass.
 
     Args:
         cell: of any task.

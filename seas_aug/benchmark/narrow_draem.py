@@ -34,7 +34,7 @@ class NarrowDraem(Draem):
         size: side of the images in pixels.
         dtd_dir: folder of textures for anomalib's Perlin source.
         bfloat16: run the layers, not the loss, in that precision: more images a second where the hardware has it, and
-            a tenth of them where a CPU imitates it.
+            far fewer where a CPU imitates it.
     """
 
     def __init__(self, width: int, lr: float, size: int, dtd_dir: str, bfloat16: bool = False) -> None:

@@ -43,9 +43,7 @@ def run(arguments: Sequence[str]) -> None:
 
         run_anomalib(["benchmark", *arguments])
         return
-    parser = build_parser()
-    chosen = parser.instantiate_classes(parser.parse_args(_spelt(arguments)))
-    config = BenchmarkConfig(**{name: chosen[name] for name in BenchmarkConfig.__dataclass_fields__})
+    config = read_config(arguments)
     from seas_aug.benchmark.command import run_benchmark
 
     result = run_benchmark(config)
@@ -53,6 +51,21 @@ def run(arguments: Sequence[str]) -> None:
     if result.get("failed"):
         message = f"{result['failed']} cell(s) failed; their errors are in {config.output}/cells, and above."
         raise SeasError(message)
+
+
+def read_config(arguments: Sequence[str]) -> BenchmarkConfig:
+    """Return the settings that arguments name, such as ``--config FILE``.
+
+    Args:
+        arguments: without program and command name.
+
+    Raises:
+        SeasError: values that do not go together.
+        SystemExit: the parser refused an argument.
+    """
+    parser = build_parser()
+    chosen = parser.instantiate_classes(parser.parse_args(_spelt(arguments)))
+    return BenchmarkConfig(**{name: chosen[name] for name in BenchmarkConfig.__dataclass_fields__})
 
 
 def _spelt(arguments: Sequence[str]) -> list[str]:
