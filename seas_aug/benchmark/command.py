@@ -67,7 +67,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         if cell.source == "seas" and cell.category in errors and not store.is_done(cell):
             store.write(cell, "failed", {"error": errors[cell.category], **UNMEASURED})
     measure = Measurement(folders, store, config.textures)
-    failed = run_cells(possible, measure, store, [str(one) for one in config.devices]) + len(cells) - len(possible)
+    failed = run_cells(possible, measure, store, config.places()) + len(cells) - len(possible)
     found = summarise(cells, store, config.draws)
     atomic_write_text(config.output / "summary.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     write_report(config.output, cells, store, folders, found, as_plain(config))

@@ -95,7 +95,10 @@ class BenchmarkConfig:
         detector_steps: updates of each detector; None takes the variant's.
         segmentation_steps: updates of each segmentation network; None takes those of ``SegmentationSettings``.
         draws: samples of the bootstrap.
-        devices: numbers of the CUDA devices, each of which takes a cell at a time; none for the CPU or a single GPU.
+        devices: numbers of the CUDA devices that take cells and categories to fine-tune; none for the CPU, or for one
+            at a time on a GPU.
+        cells_per_device: how many of them a device takes at a time. The embedded base and compact networks leave most
+            of a GPU idle: as many as there are CPU cores is then fastest. Stable Diffusion and full networks want one.
         dry_run: only print what would be done, with the hours that it takes.
         tflops: what a device sustains, in TFLOP/s, for those hours. 20 is assumed for an A100, an eighth of its TF32
             peak; small batches and networks leave most of it idle.
@@ -120,6 +123,7 @@ class BenchmarkConfig:
     segmentation_steps: int | None = None
     draws: int = 2000
     devices: list[str | int] = field(default_factory=list)
+    cells_per_device: int = 1
     dry_run: bool = False
     tflops: float = 20.0
 
@@ -132,7 +136,7 @@ class BenchmarkConfig:
         alone = [str(entry.root) for entry in self.categories if entry.generated and not entry.run]
         if alone:
             raise SeasError(f"categories: {alone[0]} has generated without run; give the run that made the pairs.")
-        for name in ("pairs", "normals", "draws"):
+        for name in ("pairs", "normals", "draws", "cells_per_device"):
             if getattr(self, name) < 1:
                 raise SeasError(f"{name} is {getattr(self, name)}; give at least 1.")
         for name in ("detector_steps", "segmentation_steps"):
@@ -140,8 +144,14 @@ class BenchmarkConfig:
                 raise SeasError(f"{name} is {steps}; give at least 1, or leave it out for the networks' own.")
         if not self.seeds:
             raise SeasError("seeds is empty; give one or more.")
+        if self.cells_per_device > 1 and not self.devices:
+            raise SeasError(f"cells_per_device is {self.cells_per_device} without devices; name these too.")
         if not self.tflops > 0:
             raise SeasError(f"tflops is {self.tflops}; give a number above 0.")
+
+    def places(self) -> list[str]:
+        """Return the device of each process that runs at a time; empty where all is done in this one."""
+        return [str(device) for _ in range(self.cells_per_device) for device in self.devices]
 
     def seas_settings(self) -> FineTuneConfig:
         """Return the settings of SeaS where it is fine-tuned: the preset's, changed by ``base`` and ``finetune``.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,57 @@ from anomalib.engine import Engine
 from anomalib.models.components.base import AnomalibModule
 from lightning import seed_everything
 from lightning.pytorch import Callback
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from torchvision.transforms.v2 import Resize
 
 from seas_aug.benchmark.predictions import Predictions
 from seas_aug.benchmark.test_set import TruePictures, load_masks
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.errors import SeasError
+
+_KEPT_BYTES = 2**30  # of decoded images; more are read anew each time
+
+
+class KeptImages(Dataset):
+    """A data set whose items are decoded once, which takes longer than a compact detector's update on a GPU.
+
+    Args:
+        items: anomalib's data set, whose items are the same each time.
+        limit: bytes of images to keep.
+    """
+
+    def __init__(self, items: Any, limit: int = _KEPT_BYTES) -> None:
+        self._items, self._left = items, limit
+        self._kept: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return an item; its image is not to be changed in place."""
+        if index in self._kept:
+            return copy(self._kept[index])  # anomalib's collate function puts resized images into items
+        item = self._items[index]
+        size = item.image.numel() * item.image.element_size()
+        if size <= self._left:
+            self._kept[index] = item
+            self._left -= size
+        return copy(item)
+
+
+class _Category(Tabular):
+    """anomalib's table of images, each decoded once for training."""
+
+    def train_dataloader(self) -> Any:
+        """Return what anomalib's own does, from kept images."""
+        return DataLoader(
+            KeptImages(self.train_data),
+            shuffle=True,
+            batch_size=self.train_batch_size,
+            num_workers=self.num_workers,
+            collate_fn=self.external_collate_fn or self.train_data.collate_fn,
+        )
 
 
 def train_detector(
@@ -50,7 +95,7 @@ def train_detector(
         SeasError: a folder cannot be used.
     """
     seed_everything(seed, workers=True)
-    datamodule = Tabular(
+    datamodule = _Category(
         name=root.name,
         samples=list_samples(root),
         train_batch_size=batch_size,

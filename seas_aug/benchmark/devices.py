@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs on several CUDA devices: one at a time on each, in a process of its own."""
+"""Jobs on CUDA devices: each in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ from typing import Any
 from seas_aug.errors import SeasError
 
 _PATIENCE = 10  # seconds that a process has to end when it is told to
+# What a job would import, which takes as long as a small network's training. None of it touches CUDA.
+_PRELOADED = [
+    "seas_aug.anomalib_plugin.callback",
+    "seas_aug.benchmark.detection",
+    "seas_aug.benchmark.detectors",
+    "seas_aug.benchmark.quality",
+    "seas_aug.benchmark.segmentation",
+    "seas_aug.finetune.run",
+    "seas_aug.generate.run",
+    "seas_aug.report.environment",
+    "segmentation_models_pytorch",  # where it is missing, the job says so
+]
 Job = Callable[[], object]
 
 
@@ -40,12 +52,12 @@ def run_on_devices(jobs: Sequence[Job], devices: Sequence[str]) -> Generator[tup
 
     Args:
         jobs: can be pickled.
-        devices: numbers of CUDA devices, see :func:`check_devices`.
+        devices: numbers of CUDA devices, see :func:`check_devices`; one that is named twice runs two jobs at a time.
 
     Yields:
         The place of each job and the exit code of its process, as they end: 0, or what killed it.
     """
-    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    context = _context()
     waiting, free = deque(enumerate(jobs)), deque(devices)
     running: dict[Any, tuple[int, str, Any]] = {}
     try:
@@ -66,6 +78,19 @@ def run_on_devices(jobs: Sequence[Job], devices: Sequence[str]) -> Generator[tup
         for _, _, process in running.values():
             process.join(_PATIENCE)
             process.kill()
+
+
+def _context() -> Any:
+    """Return where processes come from: a server that has imported everything once, else (on Windows) a new Python.
+
+    CUDA does not survive a fork, so that the server must not begin with it: NVML counts devices without.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def _visible(device: str) -> str:

@@ -63,7 +63,7 @@ def prepare_all(config: BenchmarkConfig) -> list[Prepared]:
     Raises:
         SeasError: a category itself cannot be used, or it is the only one and SeaS fails.
     """
-    devices = [str(one) for one in config.devices]
+    devices = config.places()
     errors: dict[int, str] = {}
     if devices and needs_seas(config.grids()):
         jobs = [partial(_note_error, entry, config) for entry in config.categories]

@@ -30,8 +30,8 @@ def run_cells(cells: Sequence[Cell], measure: Measure, store: CellStore, devices
         cells: the whole grid.
         measure: measures a cell and returns its figures, plain JSON values; it can be pickled if there are devices.
         store: where the rows lie.
-        devices: numbers of the CUDA devices, each of which takes a cell at a time, in a process of its own; none runs
-            everything in this process.
+        devices: numbers of the CUDA devices, each of which takes a cell at a time (or as many as it is named here), in
+            a process of its own; none runs everything in this process.
 
     Returns:
         How many cells failed.

@@ -203,7 +203,7 @@ def train_network(
         enable_model_summary=False,
     )
     trainer.fit(module, DataLoader(batches, batch_size=None, num_workers=0))  # the pool counts on its order
-    return module
+    return module.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
 
 
 @torch.no_grad()

@@ -38,7 +38,8 @@ class LatentCache:
             augmentations: int64 ``[B]``, codes of the augmentation.
             noise: standard normal ``[B, C, h, w]``.
         """
-        keys = [(kind, int(i), int(a)) for i, a in zip(indices, augmentations, strict=True)]
+        # As lists at once: each number by itself would wait for the GPU.
+        keys = [(kind, i, a) for i, a in zip(indices.tolist(), augmentations.tolist(), strict=True)]
         rows: dict[int, Statistics] = {}
         single = [row for row, key in enumerate(keys) if key[1] < 0]
         if single:

@@ -15,11 +15,14 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging, TQDMProgressBar
+from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar, WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from seas_aug.atomic import atomic_write
+from seas_aug.attention.kernels import sound_kernels
 from seas_aug.config import FineTuneConfig
 from seas_aug.data.datamodule import FewShotDataModule
+from seas_aug.finetune.finite import FiniteUpdates
 from seas_aug.finetune.log import LossLog
 from seas_aug.precision import best_precision
 
@@ -90,6 +93,9 @@ def fit(
         preview: writes grids.
         ema_decay: moving average of the weights; 0 keeps the last ones.
         gradient_clip: largest gradient norm; 0 means none.
+
+    Raises:
+        SeasError: the gradients of many updates in a row are not finite.
     """
     folder = Path(config.output) / "checkpoints" / stage
     checkpoint = folder / "last.ckpt"
@@ -98,10 +104,12 @@ def fit(
     callbacks: list[lightning.Callback] = [
         UpdateCheckpoint(checkpoint, config.checkpoint_every, start),
         TQDMProgressBar(refresh_rate=5),
+        FiniteUpdates(),
         preview,
     ]
     if ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=ema_decay))
+        # All weights at once: Lightning's EMAWeightAveraging takes them one by one, a third of an update on a GPU.
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(ema_decay)))
     _quieten()
     trainer = lightning.Trainer(
         max_steps=updates,
@@ -119,7 +127,7 @@ def fit(
     )
     if start < updates:
         module.train()
-        with _ctrl_c_restored():
+        with _ctrl_c_restored(), sound_kernels():
             trainer.fit(module, datamodule=make_data(start), ckpt_path=resume, weights_only=True)
         trainer.save_checkpoint(checkpoint, weights_only=False)
     else:

@@ -209,9 +209,12 @@ def test_mistakes(folders: CategoryFolders, tmp_path: Path) -> None:
         ({"seeds": []}, "seeds is empty"),
         ({"detector_steps": 0}, "detector_steps is 0"),
         ({"segmentation_steps": -1}, "segmentation_steps is -1"),
+        ({"cells_per_device": 0}, "cells_per_device is 0"),
+        ({"cells_per_device": 2}, "cells_per_device is 2 without devices"),
     ):
         with pytest.raises(SeasError, match=words):
             _config(folders, tmp_path, **wrong)
+    assert _config(folders, tmp_path, devices=[0, 1], cells_per_device=2).places() == ["0", "1", "0", "1"]
     with pytest.raises(SeasError, match=r"tflops is 0"):
         _config(folders, tmp_path, tflops=0)
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from lightning import seed_everything
 
 from seas_aug.anomalib_plugin.callback import SeasAugmentation
 from seas_aug.anomalib_plugin.textures import make_textures
-from seas_aug.benchmark.detection import list_samples, predict, train_detector
+from seas_aug.benchmark.detection import KeptImages, list_samples, predict, train_detector
 from seas_aug.benchmark.detectors import VARIANTS, get_variant
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.benchmark.predictions import Predictions, evaluate
@@ -51,6 +51,30 @@ def test_training_and_figures(folders: CategoryFolders, textures: str, tmp_path:
     assert all(0 <= value <= 1 for value in metrics.values())
     again = _measure(folders, name, source, textures, tmp_path)
     assert np.allclose(test.maps, again.maps, atol=1e-5)
+
+
+def test_kept_images_are_read_once_and_stay_as_they_were(folders: CategoryFolders) -> None:
+    datamodule = Tabular("rendered", list_samples(folders.root), val_split_mode="same_as_test")
+    datamodule.setup()
+    items, reads = datamodule.train_data, []
+
+    class Counted:
+        def __len__(self) -> int:
+            return len(items)
+
+        def __getitem__(self, index: int) -> Any:
+            reads.append(index)
+            return items[index]
+
+    size = items[0].image.numel() * items[0].image.element_size()
+    kept = KeptImages(Counted(), limit=2 * size)
+    assert len(kept) == len(items) >= 3
+    for _ in range(2):
+        batch = [kept[index] for index in range(3)]
+        for index, item in enumerate(batch):
+            assert item.image.equal(items[index].image) and item.image_path == items[index].image_path
+            item.image = item.image[:, :5]  # as anomalib's collate function does where sizes differ
+    assert reads == [0, 1, 2, 2]  # the third one was too much
 
 
 def test_files_that_mvtec_ad_does_not_read(folders: CategoryFolders, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+import multiprocessing
 import os
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -28,6 +31,21 @@ def test_jobs_share_the_devices_and_a_killed_one_does_not_stop_the_others(
     codes = dict(run_on_devices([die, *(partial(note, path) for path in paths)], ["0", "1"]))
     assert codes == {0: 9, 1: 0, 2: 0, 3: 0}
     assert {path.read_text() for path in paths} <= {"4", "GPU-abc"}
+
+
+def note_times(path: Path) -> None:
+    began, loaded = time.time(), "anomalib.models" in sys.modules
+    time.sleep(2)
+    path.write_text(json.dumps({"began": began, "ended": time.time(), "loaded": loaded}))
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="Windows has no fork")
+def test_a_device_named_twice_runs_two_jobs_at_a_time_which_import_nothing_anew(tmp_path: Path) -> None:
+    paths = [tmp_path / str(index) for index in range(2)]
+    assert dict(run_on_devices([partial(note_times, path) for path in paths], ["0", "0"])) == {0: 0, 1: 0}
+    first, second = (json.loads(path.read_text()) for path in paths)
+    assert first["loaded"] and second["loaded"]
+    assert max(first["began"], second["began"]) < min(first["ended"], second["ended"])
 
 
 def test_an_interruption_ends_what_is_running(tmp_path: Path) -> None:
