@@ -12,9 +12,9 @@ from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.devices import check_devices
 from seas_aug.benchmark.estimate import cell_work, seas_work
 from seas_aug.benchmark.grid import Cell, needs_seas, plan_cells
-from seas_aug.benchmark.measure import Measurement
-from seas_aug.benchmark.prepare import data_of, prepare_all, textures_of
-from seas_aug.benchmark.runner import UNMEASURED, run_cells
+from seas_aug.benchmark.prepare import textures_of
+from seas_aug.benchmark.runner import run_cells
+from seas_aug.benchmark.schedule import Schedule
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import format_figure, summarise, table
 from seas_aug.config import as_plain
@@ -51,28 +51,17 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
     textures = textures_of(config.textures)
     check_devices(config.devices)
-    ready = prepare_all(config)
-    folders = {one.folders.name: one.folders for one in ready}
-    common = {name: data_of(where) for name, where in folders.items()}
-    pairs = {one.folders.name: one.pairs for one in ready}
-    cells = plan_cells(
-        grids, list(folders), config.seeds, common, {"seas": pairs, "perlin": dict.fromkeys(folders, textures)}
-    )
     store = CellStore(config.output / "cells")
+    schedule = Schedule(config, textures, store)
     store.tidy()
     atomic_write_text(config.output / "config.json", json.dumps(as_plain(config), indent=1, sort_keys=True) + "\n")
-    errors = {one.folders.name: one.error for one in ready if one.error}
-    possible = [cell for cell in cells if cell.source != "seas" or cell.category not in errors]
-    for cell in cells:
-        if cell.source == "seas" and cell.category in errors and not store.is_done(cell):
-            store.write(cell, "failed", {"error": errors[cell.category], **UNMEASURED})
-    measure = Measurement(folders, store, config.textures)
-    failed = run_cells(possible, measure, store, config.places()) + len(cells) - len(possible)
+    failed = run_cells(schedule.now(), schedule.measurement(), store, config.places(), schedule.preparations())
+    cells = schedule.cells()
     found = summarise(cells, store, config.draws)
     atomic_write_text(config.output / "summary.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
-    write_report(config.output, cells, store, folders, found, as_plain(config))
+    write_report(config.output, cells, store, schedule.folders(), found, as_plain(config))
     print(format_table(table(cells, store)))
-    return {**found, "failed": failed}
+    return {**found, "failed": failed + schedule.impossible}
 
 
 def plan(config: BenchmarkConfig) -> dict[str, Any]:

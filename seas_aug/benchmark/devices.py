@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 import multiprocessing
 import os
 import signal
@@ -47,37 +48,58 @@ def check_devices(devices: Sequence[str | int]) -> None:
         raise SeasError(f"devices is {list(devices)}, and this machine shows {count} CUDA device(s); give {there}.")
 
 
-def run_on_devices(jobs: Sequence[Job], devices: Sequence[str]) -> Generator[tuple[int, int]]:
-    """Run jobs; whatever ends this one, an interruption too, ends those that are running.
+class DevicePool:
+    """Runs jobs, as many at a time as devices are named; more can be added while others run.
 
     Args:
-        jobs: can be pickled.
         devices: numbers of CUDA devices, see :func:`check_devices`; one that is named twice runs two jobs at a time.
-
-    Yields:
-        The place of each job and the exit code of its process, as they end: 0, or what killed it.
     """
-    context = _context()
-    waiting, free = deque(enumerate(jobs)), deque(devices)
-    running: dict[Any, tuple[int, str, Any]] = {}
-    try:
-        while waiting or running:
-            while waiting and free:
-                (index, job), device = waiting.popleft(), free.popleft()
-                process = context.Process(target=_run, args=(job, _visible(device)))
-                process.start()
-                running[process.sentinel] = (index, device, process)
-            for sentinel in wait(list(running)):
-                index, device, process = running.pop(sentinel)
-                process.join()
-                free.append(device)
-                yield index, int(process.exitcode or 0)
-    finally:
-        for _, _, process in running.values():
-            process.terminate()
-        for _, _, process in running.values():
-            process.join(_PATIENCE)
-            process.kill()
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self._free = deque(devices)
+        self._waiting: list[tuple[int, int, Job]] = []
+        self._added = 0
+
+    def add(self, job: Job, rank: int = 0) -> int:
+        """Let a job wait for a device.
+
+        Args:
+            job: can be pickled.
+            rank: jobs of a lower rank come first, and of one rank in the order in which they were added.
+
+        Returns:
+            Its number, counted from 0.
+        """
+        heapq.heappush(self._waiting, (rank, self._added, job))  # numbers differ, so that jobs are never compared
+        self._added += 1
+        return self._added - 1
+
+    def run(self) -> Generator[tuple[int, int]]:
+        """Run until no job is left; whatever ends this one, an interruption too, ends those that are running.
+
+        Yields:
+            The number of each job and the exit code of its process, as they end: 0, or what killed it.
+        """
+        context = _context()
+        running: dict[Any, tuple[int, str, Any]] = {}
+        try:
+            while self._waiting or running:
+                while self._waiting and self._free:
+                    (_, number, job), device = heapq.heappop(self._waiting), self._free.popleft()
+                    process = context.Process(target=_run, args=(job, _visible(device)))
+                    process.start()
+                    running[process.sentinel] = (number, device, process)
+                for sentinel in wait(list(running)):
+                    number, device, process = running.pop(sentinel)
+                    process.join()
+                    self._free.append(device)
+                    yield number, int(process.exitcode or 0)
+        finally:
+            for _, _, process in running.values():
+                process.terminate()
+            for _, _, process in running.values():
+                process.join(_PATIENCE)
+                process.kill()
 
 
 def _context() -> Any:

@@ -88,6 +88,11 @@ def needs_seas(grids: Iterable[TaskGrid]) -> bool:
     return any(grid.networks and "seas" in grid.sources for grid in grids)
 
 
+def needs_pairs(cell: Cell) -> bool:
+    """Return whether a cell needs what SeaS generated; the quality of all sources is that of as many images."""
+    return cell.source == "seas" or cell.task == "quality"
+
+
 def plan_cells(
     grids: Sequence[TaskGrid],
     categories: Iterable[str],

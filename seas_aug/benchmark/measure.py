@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seas_aug.atomic import atomic_write
-from seas_aug.benchmark.grid import CategoryFolders, Cell
+from seas_aug.benchmark.grid import CategoryFolders, Cell, needs_pairs
 from seas_aug.benchmark.predictions import Overlaps, Predictions, evaluate
 from seas_aug.benchmark.scores import ScoreHistograms
 from seas_aug.benchmark.store import CellStore
@@ -88,11 +88,13 @@ class Measurement:
         folders: of each category, by its name.
         store: where scores are kept.
         textures: pictures that fill Perlin anomalies; None renders some.
+        alone: of a category that SeaS is still fine-tuned on, where its split lies, for cells that need no pairs.
     """
 
     folders: dict[str, CategoryFolders]
     store: CellStore
     textures: Path | None = None
+    alone: dict[str, CategoryFolders] = field(default_factory=dict)
 
     def __call__(self, cell: Cell) -> dict[str, Any]:
         """Train and test; keep the scores, return the figures.
@@ -108,6 +110,8 @@ class Measurement:
             SeasError: an unknown task, network or source, or a folder that cannot be used.
         """
         folders = self.folders[cell.category]
+        if not needs_pairs(cell):
+            folders = self.alone.get(cell.category, folders)
         if cell.task == "quality":
             from seas_aug.benchmark.quality import measure_quality
 

@@ -9,13 +9,11 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from seas_aug.atomic import atomic_write_text
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
-from seas_aug.benchmark.devices import run_on_devices
 from seas_aug.benchmark.grid import CategoryFolders, needs_seas
 from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.data.category import read_mvtec_folder
@@ -47,57 +45,92 @@ class Prepared:
         folders: where everything lies.
         pairs: what tells its run and pairs apart; empty where there are none.
         error: why SeaS could not be fine-tuned or generated with; the opponents are measured all the same.
+        unfinished: SeaS is still to be fine-tuned or generated with, see :func:`finish_beside`.
     """
 
     folders: CategoryFolders
     pairs: dict[str, str]
     error: str = ""
+    unfinished: bool = False
 
 
 def prepare_all(config: BenchmarkConfig) -> list[Prepared]:
-    """Prepare every category, on as many devices as there are; one where SeaS fails does not stop the others.
+    """Prepare every category; one where SeaS fails does not stop the others.
 
     Args:
-        config: of the benchmark.
+        config: of the benchmark. Where it names devices, SeaS is not fine-tuned or generated with here: that is a job
+            for one of them, :func:`finish_beside`.
 
     Raises:
         SeasError: a category itself cannot be used, or it is the only one and SeaS fails.
     """
-    devices = config.places()
-    errors: dict[int, str] = {}
-    if devices and needs_seas(config.grids()):
-        jobs = [partial(_note_error, entry, config) for entry in config.categories]
-        for index, code in run_on_devices(jobs, devices):
-            note = _note_of(config.categories[index], config)
-            if code or note.is_file():
-                errors[index] = note.read_text(encoding="utf-8") if note.is_file() else f"killed with code {code}."
-    return [_prepared(entry, config, errors.get(index, "")) for index, entry in enumerate(config.categories)]
+    if not (config.devices and needs_seas(config.grids())):
+        return [_prepared(entry, config) for entry in config.categories]
+    return [
+        _prepared(entry, config)
+        if entry.run is not None and entry.generated is not None
+        else Prepared(folders_of(entry, config.output) if entry.run else _alone(entry, config), {}, unfinished=True)
+        for entry in config.categories
+    ]
 
 
-def _prepared(entry: CategoryEntry, config: BenchmarkConfig, error: str) -> Prepared:
-    try:
-        if error:
-            raise SeasError(error)
-        folders = prepare(entry, config)
-        return Prepared(folders, pairs_of(folders) if needs_seas(config.grids()) else {})
-    except (SeasError, RuntimeError) as found:  # RuntimeError: CUDA is out of memory, a loss is not finite
-        if len(config.categories) == 1:
-            raise
-        message = str(found).strip().partition("\n")[0] or type(found).__name__
-        print(f"{entry.root.name}: SeaS failed, its opponents are measured: {message}", file=sys.stderr)
-        alone = without_seas(entry, config.output, config.seas_settings().data.num_normals)
-        return Prepared(alone, {}, message)
+def finish_beside(entry: CategoryEntry, config: BenchmarkConfig) -> None:
+    """Prepare in a process of its own; what goes wrong is left in a file for :func:`finished`.
 
-
-def _note_error(entry: CategoryEntry, config: BenchmarkConfig) -> None:
-    """Prepare in a process of its own, and leave what went wrong in a file."""
+    Args:
+        entry: the category.
+        config: of the benchmark.
+    """
     note = _note_of(entry, config)
     note.unlink(missing_ok=True)
     try:
         prepare(entry, config)
     except (SeasError, RuntimeError) as error:
         note.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(note, str(error).strip().partition("\n")[0] or type(error).__name__)
+        atomic_write_text(note, _first_line(error))
+
+
+def finished(entry: CategoryEntry, config: BenchmarkConfig, code: int) -> Prepared:
+    """Return what :func:`finish_beside` made.
+
+    Args:
+        entry: the category.
+        config: of the benchmark.
+        code: exit code of its process.
+
+    Raises:
+        SeasError: SeaS fails on the only category.
+    """
+    note = _note_of(entry, config)
+    if note.is_file():
+        return _failed(entry, config, SeasError(note.read_text(encoding="utf-8")))
+    if code:
+        return _failed(entry, config, SeasError(f"its process ended with code {code}: killed, perhaps for memory."))
+    folders = folders_of(entry, config.output)
+    return Prepared(folders, pairs_of(folders))
+
+
+def _prepared(entry: CategoryEntry, config: BenchmarkConfig) -> Prepared:
+    try:
+        folders = prepare(entry, config)
+        return Prepared(folders, pairs_of(folders) if needs_seas(config.grids()) else {})
+    except (SeasError, RuntimeError) as error:  # RuntimeError: CUDA is out of memory, a loss is not finite
+        return _failed(entry, config, error)
+
+
+def _failed(entry: CategoryEntry, config: BenchmarkConfig, error: Exception) -> Prepared:
+    if len(config.categories) == 1:
+        raise error
+    print(f"{entry.root.name}: SeaS failed, its opponents are measured: {_first_line(error)}", file=sys.stderr)
+    return Prepared(_alone(entry, config), {}, _first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _alone(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
+    return without_seas(entry, config.output, config.seas_settings().data.num_normals)
 
 
 def _note_of(entry: CategoryEntry, config: BenchmarkConfig) -> Path:
@@ -123,7 +156,7 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     folders = folders_of(entry, config.output)
     chosen = config.seas_settings()
     if not needs_seas(config.grids()):
-        return folders if entry.run is not None else without_seas(entry, config.output, chosen.data.num_normals)
+        return folders if entry.run is not None else _alone(entry, config)
     started = time.perf_counter()
     if entry.run is None:
         from seas_aug.finetune.run import finetune

@@ -9,10 +9,11 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from seas_aug.benchmark.devices import run_on_devices
+from seas_aug.benchmark.devices import DevicePool, Job
 from seas_aug.benchmark.grid import Cell
 from seas_aug.benchmark.memory import peak_memory, reset_peak_memory
 from seas_aug.benchmark.store import CellStore
@@ -23,45 +24,88 @@ Measure = Callable[[Cell], dict[str, Any]]
 UNMEASURED: dict[str, Any] = {"seconds": 0.0, "peak_memory_mib": {}}  # of a cell that did not come to its end
 
 
-def run_cells(cells: Sequence[Cell], measure: Measure, store: CellStore, devices: Sequence[str] = ()) -> int:
+@dataclass(frozen=True)
+class Preparation:
+    """What has to be done before some cells are known, such as the fine-tuning of SeaS.
+
+    Args:
+        job: does it; can be pickled.
+        cells: from the exit code of its process to the cells that can be measured now.
+    """
+
+    job: Job
+    cells: Callable[[int], Sequence[Cell]]
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    measure: Measure,
+    store: CellStore,
+    devices: Sequence[str] = (),
+    preparations: Sequence[Preparation] = (),
+) -> int:
     """Measure what is missing; a cell that fails is recorded with its error and does not stop the others.
 
     Args:
-        cells: the whole grid.
+        cells: the whole grid, without what becomes known by preparations.
         measure: measures a cell and returns its figures, plain JSON values; it can be pickled if there are devices.
         store: where the rows lie.
         devices: numbers of the CUDA devices, each of which takes a cell at a time (or as many as it is named here), in
             a process of its own; none runs everything in this process.
+        preparations: begun before all cells, which are measured beside them, a seed after the other; needs devices.
 
     Returns:
         How many cells failed.
     """
     from tqdm import tqdm
 
-    missing = [cell for cell in cells if not store.is_done(cell)]
-    failed = 0
-    with (
-        tqdm(total=len(cells), initial=len(cells) - len(missing), unit="cell") as progress,
-        closing(_results(missing, measure, store, devices)) as results,
-    ):
-        for cell, error in results:
-            progress.update()
-            if error is not None:
-                failed += 1
-                progress.write(f"failed: {cell}: {error}", file=sys.stderr)
+    with tqdm(total=len(cells), unit="cell") as progress:
+        if devices:
+            results = _on_devices(cells, measure, store, devices, preparations, progress)
+        else:
+            results = ((cell, measure_cell(cell, measure, store)) for cell in _missing(cells, store, progress))
+        failed = 0
+        with closing(results):
+            for cell, error in results:
+                progress.update()
+                if error is not None:
+                    failed += 1
+                    progress.write(f"failed: {cell}: {error}", file=sys.stderr)
     return failed
 
 
-def _results(
-    cells: Sequence[Cell], measure: Measure, store: CellStore, devices: Sequence[str]
+def _missing(cells: Sequence[Cell], store: CellStore, progress: Any) -> list[Cell]:
+    missing = [cell for cell in cells if not store.is_done(cell)]
+    progress.initial += len(cells) - len(missing)  # so that the time left is that of the missing ones
+    progress.update(len(cells) - len(missing))
+    return missing
+
+
+def _on_devices(
+    cells: Sequence[Cell],
+    measure: Measure,
+    store: CellStore,
+    devices: Sequence[str],
+    preparations: Sequence[Preparation],
+    progress: Any,
 ) -> Generator[tuple[Cell, str | None]]:
-    if not devices:
-        for cell in cells:
-            yield cell, measure_cell(cell, measure, store)
-        return
-    with closing(run_on_devices([partial(measure_cell, cell, measure, store) for cell in cells], devices)) as ended:
-        for index, code in ended:
-            cell = cells[index]
+    pool, measured = DevicePool(devices), {}
+
+    def add(more: Sequence[Cell]) -> None:
+        for cell in _missing(more, store, progress):
+            measured[pool.add(partial(measure_cell, cell, measure, store), rank=cell.seed)] = cell
+
+    first = min((cell.seed for cell in cells), default=0) - 1
+    prepared = {pool.add(one.job, rank=first): one for one in preparations}
+    add(cells)
+    with closing(pool.run()) as ended:
+        for number, code in ended:
+            if number in prepared:
+                more = prepared[number].cells(code)
+                progress.total += len(more)
+                add(more)
+                continue
+            cell = measured[number]
             row = store.read(cell)
             if code or row is None:
                 error = f"its process ended with code {code}: killed, perhaps for want of memory; run it again."

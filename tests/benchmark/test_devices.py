@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from seas_aug.benchmark.devices import check_devices, run_on_devices
+from seas_aug.benchmark.devices import DevicePool, Job, check_devices
 from seas_aug.errors import SeasError
+
+
+def pool_of(jobs: list[Job], devices: list[str]) -> DevicePool:
+    pool = DevicePool(devices)
+    assert [pool.add(job) for job in jobs] == list(range(len(jobs)))
+    return pool
 
 
 def note(path: Path, seconds: float = 0.0) -> None:
@@ -28,9 +34,20 @@ def test_jobs_share_the_devices_and_a_killed_one_does_not_stop_the_others(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-abc")
     paths = [tmp_path / str(index) for index in range(3)]
-    codes = dict(run_on_devices([die, *(partial(note, path) for path in paths)], ["0", "1"]))
+    codes = dict(pool_of([die, *(partial(note, path) for path in paths)], ["0", "1"]).run())
     assert codes == {0: 9, 1: 0, 2: 0, 3: 0}
     assert {path.read_text() for path in paths} <= {"4", "GPU-abc"}
+
+
+def test_jobs_come_by_rank_and_one_that_is_added_later_before_those_of_a_higher_rank(tmp_path: Path) -> None:
+    pool, ended = DevicePool(["0"]), []
+    for rank, name in ((2, "last"), (0, "first"), (0, "second")):
+        pool.add(partial(note, tmp_path / name), rank)
+    for number, _ in pool.run():
+        ended.append(number)
+        if number == 1:
+            assert pool.add(partial(note, tmp_path / "third"), rank=1) == 3
+    assert ended == [1, 2, 3, 0]
 
 
 def note_times(path: Path) -> None:
@@ -42,20 +59,20 @@ def note_times(path: Path) -> None:
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="Windows has no fork")
 def test_a_device_named_twice_runs_two_jobs_at_a_time_which_import_nothing_anew(tmp_path: Path) -> None:
     paths = [tmp_path / str(index) for index in range(2)]
-    assert dict(run_on_devices([partial(note_times, path) for path in paths], ["0", "0"])) == {0: 0, 1: 0}
+    assert dict(pool_of([partial(note_times, path) for path in paths], ["0", "0"]).run()) == {0: 0, 1: 0}
     first, second = (json.loads(path.read_text()) for path in paths)
     assert first["loaded"] and second["loaded"]
     assert max(first["began"], second["began"]) < min(first["ended"], second["ended"])
 
 
 def test_an_interruption_ends_what_is_running(tmp_path: Path) -> None:
-    jobs = [
+    jobs: list[Job] = [
         partial(note, tmp_path / "first"),
         partial(note, tmp_path / "second", 60.0),
         partial(note, tmp_path / "third"),
     ]
     started = time.monotonic()
-    running = run_on_devices(jobs, ["0", "1"])
+    running = pool_of(jobs, ["0", "1"]).run()
     next(running)
     running.close()  # as Ctrl+C does
     assert time.monotonic() - started < 40

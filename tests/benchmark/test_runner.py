@@ -2,13 +2,14 @@
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seas_aug.benchmark.grid import Cell, TaskGrid, plan_cells
-from seas_aug.benchmark.runner import run_cells
+from seas_aug.benchmark.runner import Preparation, run_cells
 from seas_aug.benchmark.store import CellStore
 from seas_aug.errors import SeasError
 
@@ -99,6 +100,31 @@ def test_every_device_takes_cells(tmp_path: Path) -> None:
     assert {row["device"] for row in rows if row} == {"0", "1"}
     alone = CellStore(tmp_path / "alone")
     run_cells(CELLS[:4], figure, alone)
+    assert table(store) == table(alone)
+
+
+def prepare_seas(path: Path) -> None:
+    path.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+
+
+def test_cells_that_wait_for_a_preparation_come_after_it_seed_by_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    store, told = CellStore(tmp_path / "cells"), []
+    now, later = ([cell for cell in CELLS if (cell.source == "seas") == seas] for seas in (False, True))
+    run_cells(now[:1], figure, store)  # measured before
+
+    def known(code: int) -> list[Cell]:
+        told.append((code, (tmp_path / "made").read_text()))
+        return later
+
+    assert run_cells(now, figure, store, ["5"], [Preparation(partial(prepare_seas, tmp_path / "made"), known)]) == 0
+    assert told == [(0, "5")]
+    written = sorted(CELLS[1:], key=lambda cell: store.path(cell).stat().st_mtime_ns)
+    assert [cell.seed for cell in written] == sorted(cell.seed for cell in written)
+    assert f"{len(CELLS)}/{len(CELLS)}" in capsys.readouterr().err
+    alone = CellStore(tmp_path / "alone")
+    run_cells(CELLS, figure, alone)
     assert table(store) == table(alone)
 
 
