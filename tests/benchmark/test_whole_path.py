@@ -3,12 +3,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from torchmetrics.functional.image.lpips import _NoTrainLpips
 
+from seas_aug.benchmark.command import run_benchmark
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.prepare import prepare_all
 from seas_aug.benchmark.test_set import read_test_set
@@ -111,6 +113,35 @@ def test_one_command_from_the_images_to_the_page(
     before = {path: path.stat().st_mtime_ns for path in (output / "cells").iterdir()}
     assert main(["benchmark", "--config", str(grid)]) == 0
     assert {path: path.stat().st_mtime_ns for path in (output / "cells").iterdir()} == before
+
+
+def test_opponents_beside_the_fine_tuning_of_seas_end_with_the_same_cells(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each process finds no GPU, and takes the CPU.
+    monkeypatch.setattr("seas_aug.benchmark.command.check_devices", lambda devices: None)
+    options: dict[str, Any] = {
+        "seeds": [0],
+        "base": str(base),
+        "finetune": FINETUNE,
+        "pairs": 3,
+        "normals": 2,
+        "detection_sources": ["none", "seas"],
+        "one_class": ["padim-compact"],
+        "segmentation": {},
+        "detector_steps": 1,
+        "draws": 20,
+    }
+    entries = [CategoryEntry(rendered.make_category(tmp_path / "bottle"))]
+    found = {}
+    for name, places in (("first", {}), ("beside", {"devices": [0], "cells_per_device": 2})):
+        config = BenchmarkConfig(entries, tmp_path / name, **options, **places)
+        assert run_benchmark(config)["cells"] == {"done": 2 + 2 + 3, "planned": 2 + 2 + 3}
+        rows = {path.name: json.loads(path.read_text()) for path in (tmp_path / name / "cells").glob("*.json")}
+        found[name] = {key: row["metrics"] for key, row in rows.items()}
+    assert found["first"].keys() == found["beside"].keys()
+    for key, metrics in found["first"].items():
+        assert metrics == pytest.approx(found["beside"][key], abs=1e-3, nan_ok=True), key
 
 
 def test_a_category_on_which_seas_fails_does_not_stop_the_others(
