@@ -4,7 +4,8 @@
 Command::
 
     python -m benchmarks.collect --cells runs/monday/cells runs/tuesday/cells --store benchmarks/results/cells \
-        --output benchmarks/results/summary.json --table benchmarks/results/table.md --grid benchmarks/grids/shared.yaml
+        --output benchmarks/results/summary.json --table benchmarks/results/table.md \
+        --grid benchmarks/grids/shared.yaml --plot docs/images/gains.png
 
 Rows and scores are copied into ``--store``, which may be collected from again; pictures of maps are left behind. What
 the store has already counts too.
@@ -27,6 +28,7 @@ from seas_aug.benchmark.summary import summarise, table
 from seas_aug.cli.benchmark import read_config
 from seas_aug.errors import SeasError
 from seas_aug.report.benchmark_page import markdown_tables
+from seas_aug.report.benchmark_plots import draw_gains
 
 
 def collect(folders: Iterable[Path], store: CellStore) -> list[Cell]:
@@ -100,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="JSON of the headline to write.")
     parser.add_argument("--table", type=Path, help="Markdown of all figures to write.")
     parser.add_argument("--grid", type=Path, help="Config of the whole benchmark, to tell how much of it is done.")
+    parser.add_argument("--plot", type=Path, help="Picture of the gains to write.")
     parser.add_argument("--draws", type=int, default=2000, help="Samples of the bootstrap.")
     options = parser.parse_args(argv)
     try:
@@ -113,6 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         atomic_write_text(options.output, json.dumps(found, indent=1, sort_keys=True) + "\n")
         if options.table:
             atomic_write_text(options.table, markdown_tables(rows, found["gains"]))
+        if options.plot and found["gains"]:
+            with atomic_write(options.plot) as file:
+                file.write(draw_gains(found["gains"]))
     except SeasError as error:
         print(f"collect: error: {error}", file=sys.stderr)
         return 2

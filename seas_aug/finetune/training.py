@@ -108,7 +108,7 @@ def fit(
         preview,
     ]
     if ema_decay:
-        # All weights at once: Lightning's EMAWeightAveraging takes them one by one, a quarter of an update's operations.
+        # All at once: one by one, as EMAWeightAveraging takes weights, is a quarter of an update's operations.
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(ema_decay)))
     _quieten()
     trainer = lightning.Trainer(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from seas_aug.benchmark.scores import best_iou_per_image
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import format_figure, table
 from seas_aug.benchmark.test_set import TruePictures, read_test_set
+from seas_aug.report.benchmark_plots import TITLES, draw_bars, draw_curves, draw_gains
 from seas_aug.report.contact_sheet import Picture
 from seas_aug.report.environment import describe_environment
 from seas_aug.report.page import png_uri, render_template, strip_uri
@@ -28,20 +28,7 @@ from seas_aug.report.pictures import flat_picture, heat_picture, picture_of
 
 _TILE = 96
 _CHANCE = 0.5
-# In this order, and the same colour in every picture.
-_COLOURS = {"none": "#999999", "few_shot": "C0", "perlin": "C9", "cutpaste": "C2", "seas": "C3"}
 _BASELINES = {"detection": "perlin", "one_class": "none", "segmentation": "few_shot"}
-TITLES = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1_max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1_max": "pixel F1-max",
-    "pixel_aupro": "pixel AUPRO",
-    "pixel_iou": "pixel IoU",
-    "iou_best_per_image": "best IoU per image",
-}
 QUALITY_TITLES = {"kid": "KID", "ic_lpips": "IC-LPIPS", "ic_lpips_a": "IC-LPIPS(a)", "is": "IS"}
 
 
@@ -76,6 +63,7 @@ def write_report(
         format_figure=format_figure,
         gain_name=_name,
         unlearnt=unlearnt(rows),
+        gains=png_uri(draw_gains(summary["gains"])) if summary["gains"] else "",
         bars={task: png_uri(draw_bars(rows, task)) for task in tasks},
         curves={task: png_uri(draw_curves(cells, store, task)) for task in tasks},
         grids=picture_grids(cells, store, folders),
@@ -152,75 +140,6 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def draw_bars(rows: Sequence[Mapping[str, Any]], task: str) -> bytes:
-    """Draw a group of bars per category, a bar per source: mean over networks, and standard deviation of the seeds.
-
-    Args:
-        rows: of :func:`~seas_aug.benchmark.summary.table`.
-        task: which of them; its headline metric is drawn.
-
-    Returns:
-        A PNG file.
-    """
-    from matplotlib.patches import Patch
-
-    metric = HEADLINE[task]
-    chosen = [row for row in rows if row["task"] == task]
-    categories = list(dict.fromkeys(row["category"] for row in chosen))
-    sources = [source for source in _COLOURS if any(row["source"] == source for row in chosen)]
-    figure, axes = _figure(1.5 + 2.2 * len(categories))
-    width = 0.8 / len(sources)
-    for offset, source in enumerate(sources):
-        for place, category in enumerate(categories):
-            found = [row[metric] for row in chosen if (row["category"], row["source"]) == (category, source)]
-            if not found:
-                continue
-            at = place + (offset - (len(sources) - 1) / 2) * width
-            height = float(np.mean([one["mean"] for one in found]))
-            spread = float(np.mean([one["std"] or 0.0 for one in found]))
-            axes.bar(at, height, width * 0.92, yerr=spread, color=_COLOURS[source], ecolor="#555")
-            axes.text(at, height + spread + 0.01, f"{100 * height:.0f}", ha="center", fontsize=8)
-    axes.set(ylabel=TITLES[metric], xticks=range(len(categories)), xticklabels=categories, ylim=(0, 1.15))
-    handles = [Patch(color=_COLOURS[source], label=source) for source in sources]
-    axes.legend(handles=handles, fontsize=8, ncols=len(sources), loc="upper center", frameon=False)
-    return _png(figure)
-
-
-def draw_curves(cells: Sequence[Cell], store: CellStore, task: str) -> bytes:
-    """Draw precision against recall of the pixels, a panel per category: first network, first seed.
-
-    Args:
-        cells: the grid.
-        store: the results.
-        task: which of them.
-
-    Returns:
-        A PNG file.
-    """
-    chosen = [cell for cell in cells if cell.task == task and store.is_done(cell)]
-    chosen = [cell for cell in chosen if (cell.network, cell.seed) == (chosen[0].network, chosen[0].seed)]
-    categories = list(dict.fromkeys(cell.category for cell in chosen))
-    figure, panels = _figure(2.8 * len(categories), columns=len(categories))
-    for axes, category in zip(np.atleast_1d(panels), categories, strict=True):
-        own = {cell.source: cell for cell in chosen if cell.category == category}
-        for cell in (own[source] for source in _COLOURS if source in own):
-            precision, recall = precision_recall(CellScores.load(store.path(cell, ".npz")))
-            axes.plot(recall, precision, label=cell.source, color=_COLOURS[cell.source])
-        axes.set(title=f"{category}\n{chosen[0].network}", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
-        axes.legend(fontsize=8, frameon=False)
-    return _png(figure)
-
-
-def precision_recall(scores: CellScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return precision and recall of the pixels at every bin's lower border, from the highest score on."""
-    found, wrong = (
-        np.cumsum(kind.sum(0)[::-1], dtype=np.float64)
-        for kind in (scores.histograms.positives, scores.histograms.negatives)
-    )
-    seen = found + wrong > 0
-    return found[seen] / (found + wrong)[seen], found[seen] / found[-1]
-
-
 def picture_grids(
     cells: Sequence[Cell], store: CellStore, folders: Mapping[str, CategoryFolders]
 ) -> list[dict[str, Any]]:
@@ -284,18 +203,3 @@ def _first(cells: Sequence[Cell], store: CellStore, task: str, category: str, so
 def _truth(pictures: TruePictures, index: int) -> Picture:
     one = TruePictures(*(values[index : index + 1] for values in vars(pictures).values()))
     return flat_picture(torch.from_numpy(one.load(_TILE)[1]).float(), _TILE)
-
-
-def _figure(width: float, columns: int = 1) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, 3), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
-
-
-def _png(figure: Any) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
