@@ -98,7 +98,7 @@ class BenchmarkConfig:
         devices: numbers of the CUDA devices that take cells and categories to fine-tune; none for the CPU, or for one
             at a time on a GPU.
         cells_per_device: how many of them a device takes at a time. The embedded base and compact networks leave most
-            of a GPU idle: as many as there are CPU cores is then fastest. Stable Diffusion and full networks want one.
+            of a GPU idle, so that many can share it, each on a CPU core. Stable Diffusion and full networks want one.
         dry_run: only print what would be done, with the hours that it takes.
         tflops: what a device sustains, in TFLOP/s, for those hours. 20 is assumed for an A100, an eighth of its TF32
             peak; small batches and networks leave most of it idle.

@@ -47,7 +47,7 @@ class KeptImages(Dataset):
         if index in self._kept:
             return copy(self._kept[index])  # anomalib's collate function puts resized images into items
         item = self._items[index]
-        size = item.image.numel() * item.image.element_size()
+        size = sum(part.numel() * part.element_size() for part in (item.image, item.gt_mask) if part is not None)
         if size <= self._left:
             self._kept[index] = item
             self._left -= size
@@ -95,7 +95,7 @@ def train_detector(
         SeasError: a folder cannot be used.
     """
     seed_everything(seed, workers=True)
-    datamodule = _Category(
+    datamodule = (_Category if steps else Tabular)(  # in one pass each image is read once anyway
         name=root.name,
         samples=list_samples(root),
         train_batch_size=batch_size,

@@ -7,6 +7,7 @@ import heapq
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import wait
@@ -14,8 +15,9 @@ from typing import Any
 
 from seas_aug.errors import SeasError
 
+_SHOWN = "CUDA_VISIBLE_DEVICES"
 _PATIENCE = 10  # seconds that a process has to end when it is told to
-# What a job would import, which takes as long as a small network's training. None of it touches CUDA.
+# What a job would import, which takes as long as a small network's training.
 _PRELOADED = [
     "seas_aug.anomalib_plugin.callback",
     "seas_aug.benchmark.detection",
@@ -80,13 +82,13 @@ class DevicePool:
         Yields:
             The number of each job and the exit code of its process, as they end: 0, or what killed it.
         """
-        context = _context()
+        context, threads = _context(), max(1, (os.cpu_count() or 1) // len(self._free))
         running: dict[Any, tuple[int, str, Any]] = {}
         try:
             while self._waiting or running:
                 while self._waiting and self._free:
                     (_, number, job), device = heapq.heappop(self._waiting), self._free.popleft()
-                    process = context.Process(target=_run, args=(job, _visible(device)))
+                    process = context.Process(target=_run, args=(job, _visible(device), threads))
                     process.start()
                     running[process.sentinel] = (number, device, process)
                 for sentinel in wait(list(running)):
@@ -97,31 +99,44 @@ class DevicePool:
         finally:
             for _, _, process in running.values():
                 process.terminate()
+            until = time.monotonic() + _PATIENCE
             for _, _, process in running.values():
-                process.join(_PATIENCE)
+                process.join(max(0.0, until - time.monotonic()))
                 process.kill()
 
 
 def _context() -> Any:
     """Return where processes come from: a server that has imported everything once, else (on Windows) a new Python.
 
-    CUDA does not survive a fork, so that the server must not begin with it: NVML counts devices without.
+    CUDA does not survive a fork, and packages ask for it when they are imported: the server is shown no device.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    from multiprocessing import forkserver
+
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
+    shown = os.environ.get(_SHOWN)
+    os.environ[_SHOWN] = ""
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop(_SHOWN)
+        if shown is not None:
+            os.environ[_SHOWN] = shown
     return context
 
 
 def _visible(device: str) -> str:
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    shown = os.environ.get(_SHOWN)
     names = shown.split(",") if shown else []
     return names[int(device)] if device.isdigit() and int(device) < len(names) else device
 
 
-def _run(job: Job, device: str) -> None:
+def _run(job: Job, device: str, threads: int) -> None:
+    os.environ[_SHOWN] = device
+    import torch
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches every process; the first one ends the others
-    os.environ["CUDA_VISIBLE_DEVICES"] = device
+    torch.set_num_threads(min(threads, torch.get_num_threads()))  # else all of them would use all cores
     job()

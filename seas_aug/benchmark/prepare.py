@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import find_model, model_hash
 from seas_aug.generate.writer import SETTINGS, read_manifest
+
+logger = logging.getLogger(__name__)
 
 
 def folders_of(entry: CategoryEntry, output: Path) -> CategoryFolders:
@@ -69,7 +72,7 @@ def prepare_all(config: BenchmarkConfig) -> list[Prepared]:
     return [
         _prepared(entry, config)
         if entry.run is not None and entry.generated is not None
-        else Prepared(folders_of(entry, config.output) if entry.run else _alone(entry, config), {}, unfinished=True)
+        else Prepared(_begun(entry, config), {}, unfinished=True)
         for entry in config.categories
     ]
 
@@ -85,9 +88,11 @@ def finish_beside(entry: CategoryEntry, config: BenchmarkConfig) -> None:
     note.unlink(missing_ok=True)
     try:
         prepare(entry, config)
-    except (SeasError, RuntimeError) as error:
+    except Exception as error:  # whatever it is, the one who reads the file has to know of it
+        logger.debug("category %s", entry.root.name, exc_info=True)
         note.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(note, _first_line(error))
+        known = isinstance(error, (SeasError, RuntimeError))
+        atomic_write_text(note, _first_line(error) if known else f"{type(error).__name__}: {_first_line(error)}")
 
 
 def finished(entry: CategoryEntry, config: BenchmarkConfig, code: int) -> Prepared:
@@ -98,16 +103,18 @@ def finished(entry: CategoryEntry, config: BenchmarkConfig, code: int) -> Prepar
         config: of the benchmark.
         code: exit code of its process.
 
-    Raises:
-        SeasError: SeaS fails on the only category.
+    Returns:
+        The category; with an error where SeaS failed, on the only one too: its opponents are being measured.
     """
-    note = _note_of(entry, config)
-    if note.is_file():
-        return _failed(entry, config, SeasError(note.read_text(encoding="utf-8")))
-    if code:
-        return _failed(entry, config, SeasError(f"its process ended with code {code}: killed, perhaps for memory."))
-    folders = folders_of(entry, config.output)
-    return Prepared(folders, pairs_of(folders))
+    note, folders = _note_of(entry, config), folders_of(entry, config.output)
+    try:
+        if note.is_file():
+            raise SeasError(note.read_text(encoding="utf-8"))
+        if code:
+            raise SeasError(f"its process ended with code {code}; below 0 is killed, perhaps for want of memory.")
+        return Prepared(folders, pairs_of(folders))
+    except SeasError as error:
+        return _failed(entry, _begun(entry, config), error)
 
 
 def _prepared(entry: CategoryEntry, config: BenchmarkConfig) -> Prepared:
@@ -115,14 +122,14 @@ def _prepared(entry: CategoryEntry, config: BenchmarkConfig) -> Prepared:
         folders = prepare(entry, config)
         return Prepared(folders, pairs_of(folders) if needs_seas(config.grids()) else {})
     except (SeasError, RuntimeError) as error:  # RuntimeError: CUDA is out of memory, a loss is not finite
-        return _failed(entry, config, error)
+        if len(config.categories) == 1:
+            raise
+        return _failed(entry, _alone(entry, config), error)
 
 
-def _failed(entry: CategoryEntry, config: BenchmarkConfig, error: Exception) -> Prepared:
-    if len(config.categories) == 1:
-        raise error
+def _failed(entry: CategoryEntry, folders: CategoryFolders, error: Exception) -> Prepared:
     print(f"{entry.root.name}: SeaS failed, its opponents are measured: {_first_line(error)}", file=sys.stderr)
-    return Prepared(_alone(entry, config), {}, _first_line(error))
+    return Prepared(folders, {}, _first_line(error))
 
 
 def _first_line(error: Exception) -> str:
@@ -131,6 +138,12 @@ def _first_line(error: Exception) -> str:
 
 def _alone(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     return without_seas(entry, config.output, config.seas_settings().data.num_normals)
+
+
+def _begun(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
+    """Return where the split lies: that of the run, if it has got so far, as it may be of older images."""
+    folders = folders_of(entry, config.output)
+    return folders if (folders.run / "split.json").is_file() else _alone(entry, config)
 
 
 def _note_of(entry: CategoryEntry, config: BenchmarkConfig) -> Path:

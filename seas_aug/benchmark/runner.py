@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the cells of a grid that are not measured yet, one after the other on each device."""
+"""Runs the cells of a grid that are not measured yet: one after the other, or as many at a time as there are places."""
 
 from __future__ import annotations
 
@@ -90,13 +90,14 @@ def _on_devices(
     progress: Any,
 ) -> Generator[tuple[Cell, str | None]]:
     pool, measured = DevicePool(devices), {}
+    ranks: dict[int, int] = {}  # of the seeds, in the order of the grid
 
     def add(more: Sequence[Cell]) -> None:
         for cell in _missing(more, store, progress):
-            measured[pool.add(partial(measure_cell, cell, measure, store), rank=cell.seed)] = cell
+            rank = ranks.setdefault(cell.seed, len(ranks))
+            measured[pool.add(partial(measure_cell, cell, measure, store), rank)] = cell
 
-    first = min((cell.seed for cell in cells), default=0) - 1
-    prepared = {pool.add(one.job, rank=first): one for one in preparations}
+    prepared = {pool.add(one.job, rank=-1): one for one in preparations}
     add(cells)
     with closing(pool.run()) as ended:
         for number, code in ended:
@@ -108,7 +109,9 @@ def _on_devices(
             cell = measured[number]
             row = store.read(cell)
             if code or row is None:
-                error = f"its process ended with code {code}: killed, perhaps for want of memory; run it again."
+                error = (
+                    f"its process ended with code {code}; below 0 is killed, perhaps for want of memory; run it again."
+                )
                 store.write(cell, "failed", {"error": error, **UNMEASURED})
                 yield cell, error
             else:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from seas_aug.benchmark.config import BenchmarkConfig
 from seas_aug.benchmark.grid import CategoryFolders, Cell, needs_pairs, plan_cells
@@ -19,7 +20,7 @@ class Schedule:
     Args:
         config: of the benchmark.
         textures: what tells Perlin anomalies apart, see :func:`~seas_aug.benchmark.prepare.textures_of`.
-        store: where rows lie; cells of ``seas`` become failed ones where it cannot be fine-tuned.
+        store: where rows lie; cells that need pairs become failed ones where SeaS cannot be fine-tuned.
 
     Raises:
         SeasError: see :func:`~seas_aug.benchmark.prepare.prepare_all`.
@@ -30,6 +31,7 @@ class Schedule:
         self._grids = config.grids()
         self._entries = {entry.root.name: entry for entry in config.categories}
         self._ready = dict(zip(self._entries, prepare_all(config), strict=True))
+        self._data: dict[Path, dict[str, str]] = {}
         self._begun_alone = {name: one.folders for name, one in self._ready.items() if one.unfinished}
         for name in self._entries:
             self._give_up(name)
@@ -78,20 +80,19 @@ class Schedule:
 
     def _lost(self, name: str) -> list[Cell]:
         one = self._ready[name]
-        return [cell for cell in self._cells_of(one) if cell.source == "seas"] if one.error else []
+        return [cell for cell in self._cells_of(one) if needs_pairs(cell)] if one.error else []
 
     def _possible(self, name: str) -> list[Cell]:
         one = self._ready[name]
-        return [
-            cell
-            for cell in self._cells_of(one)
-            if not (one.error and cell.source == "seas") and not (one.unfinished and needs_pairs(cell))
-        ]
+        without = bool(one.error) or one.unfinished
+        return [cell for cell in self._cells_of(one) if not (without and needs_pairs(cell))]
 
     def _cells_of(self, one: Prepared) -> list[Cell]:
         name, seeds = one.folders.name, self._config.seeds
+        if one.folders.run not in self._data:  # every test image is decoded for it
+            self._data[one.folders.run] = data_of(one.folders)
         by_source = {"seas": {name: one.pairs}, "perlin": {name: self._textures}}
-        return plan_cells(self._grids, [name], seeds, {name: data_of(one.folders)}, by_source)
+        return plan_cells(self._grids, [name], seeds, {name: self._data[one.folders.run]}, by_source)
 
     def _ordered(self, cells: list[Cell]) -> list[Cell]:
         """Return cells in the order of a plan of all categories, see :func:`~seas_aug.benchmark.grid.plan_cells`."""

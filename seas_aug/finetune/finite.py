@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import lightning
@@ -10,6 +11,7 @@ import torch
 
 from seas_aug.errors import SeasError
 
+logger = logging.getLogger(__name__)
 _MOST_IN_A_ROW = 20  # float16's loss scaling needs up to 16 to find its scale
 
 
@@ -42,6 +44,11 @@ class FiniteUpdates(lightning.Callback):
         if self._in_a_row >= self._most:
             message = (
                 f"the gradients of {self._in_a_row} updates in a row, up to update {trainer.global_step + 1}, are not "
-                "finite; lower the learning rate, or give --precision 32-true."
+                "finite; begin again in another --output with a lower learning rate, or with --precision 32-true."
             )
             raise SeasError(message)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Say how many updates were left out, if any."""
+        if self.left_out:
+            logger.warning("%d of %d updates were left out: not finite.", self.left_out, trainer.global_step)

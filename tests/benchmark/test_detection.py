@@ -66,7 +66,7 @@ def test_kept_images_are_read_once_and_stay_as_they_were(folders: CategoryFolder
             reads.append(index)
             return items[index]
 
-    size = items[0].image.numel() * items[0].image.element_size()
+    size = sum(part.numel() * part.element_size() for part in (items[0].image, items[0].gt_mask))
     kept = KeptImages(Counted(), limit=2 * size)
     assert len(kept) == len(items) >= 3
     for _ in range(2):

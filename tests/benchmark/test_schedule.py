@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import shutil
 import sys
@@ -66,30 +67,60 @@ def test_opponents_now_and_the_rest_when_seas_is_there_or_never(config: Benchmar
     assert all(cell.settings["pairs"] and cell.settings["model"] for cell in later if cell.source == "seas")
 
     other.job()
-    left = other.cells(0)
-    assert left and all(cell.task == "quality" and cell.source != "seas" for cell in left)
-    lost = [cell for cell in schedule.cells() if cell.category == "other" and cell.source == "seas"]
-    assert schedule.impossible == len(lost) > 0
+    assert other.cells(0) == []
+    lost = [cell for cell in schedule.cells() if cell.category == "other" and needs_pairs(cell)]
+    assert schedule.impossible == len(lost) > 0 and {cell.source for cell in lost} == {"seas", "perlin", "cutpaste"}
     assert {(store.read(cell) or {})["error"] for cell in lost} == {"no such luck."}
     assert "other: SeaS failed, its opponents are measured: no such luck." in capsys.readouterr().err
 
-    assert _named(schedule.cells()) == _named(expected) == _named([*now, *later, *left, *lost])
+    assert _named(schedule.cells()) == _named(expected) == _named([*now, *later, *lost])
     # The same cells as where SeaS is fine-tuned first.
     keys = {cell.key for cell in schedule.cells()}
-    assert keys == {cell.key for cell in [*now, *later, *left, *lost]}
+    assert keys == {cell.key for cell in [*now, *later, *lost]}
     first = BenchmarkConfig(config.categories, config.output, seeds=[0, 1])
     before = Schedule(first, TEXTURES, store)
     assert {cell.key for cell in before.cells()} == keys and not before.preparations()
     assert {cell.key for cell in before.now()} == keys - {cell.key for cell in lost}
 
 
-def test_a_killed_fine_tuning_is_said_so(config: BenchmarkConfig) -> None:
-    schedule = Schedule(config, TEXTURES, CellStore(config.output / "cells"))
-    schedule.preparations()[0].cells(-9)
-    assert schedule.impossible > 0
-    alone = BenchmarkConfig(config.categories[:1], config.output, seeds=[0], devices=[0])
-    with pytest.raises(SeasError, match="ended with code -9"):
-        Schedule(alone, TEXTURES, CellStore(config.output / "cells")).preparations()[0].cells(-9)
+def test_a_killed_fine_tuning_is_said_so_and_opponents_stay(config: BenchmarkConfig, capsys: Any) -> None:
+    alone, store = dataclasses.replace(config, categories=config.categories[:1]), CellStore(config.output / "cells")
+    schedule = Schedule(alone, TEXTURES, store)
+    now = schedule.now()
+    assert schedule.preparations()[0].cells(-9) == [] and schedule.impossible > 0
+    assert "part: SeaS failed, its opponents are measured: its process ended with code -9;" in capsys.readouterr().err
+    assert {cell.key for cell in now} < {cell.key for cell in schedule.cells()}
+
+
+def test_whatever_goes_wrong_in_a_process_is_known(config: BenchmarkConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(sys.modules["seas_aug.finetune.run"], "finetune", broken)
+    store = CellStore(config.output / "cells")
+    schedule = Schedule(config, TEXTURES, store)
+    part = schedule.preparations()[0]
+    part.job()
+    part.cells(0)
+    errors = {row["error"] for cell in schedule.cells() if (row := store.read(cell)) is not None}
+    assert errors == {"ZeroDivisionError: by nothing"}
+
+
+def test_opponents_have_the_split_of_a_run_that_is_there(config: BenchmarkConfig) -> None:
+    first = Schedule(config, TEXTURES, CellStore(config.output / "cells"))
+    first.preparations()[0].job()
+    root = config.categories[0].root
+    added = sorted((root / "test" / "good").glob("*.png"))[0]  # an image more, after the fine-tuning
+    copy = root / "test" / "good" / f"zz{added.name}"
+    copy.write_bytes(added.read_bytes())
+    few_shot = config.categories[0].few_shot
+    Path(few_shot).unlink()  # were the split made anew, it would be missed
+    again = Schedule(
+        dataclasses.replace(config, categories=config.categories[:1]), TEXTURES, CellStore(config.output / "cells")
+    )
+    now = again.now()
+    later = again.preparations()[0].cells(0)
+    assert {cell.key for cell in [*now, *later]} == {cell.key for cell in again.cells()}
 
 
 def test_a_given_run_is_the_one_that_opponents_are_split_by(folders: CategoryFolders, tmp_path: Path) -> None:
