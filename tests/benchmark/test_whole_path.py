@@ -101,7 +101,7 @@ def test_one_command_from_the_images_to_the_page(
     pairs = output / "seas" / "bottle" / "generated"
     assert len(list((pairs / "test").rglob("*.png"))) == 6 and len(list((pairs / "train/good").glob("*.png"))) == 2
     page = (output / "index.html").read_text()
-    assert "minutes of fine-tuning SeaS" in page and page.count("data:image/png;base64,") == 3 * (2 + 4)
+    assert "minutes of fine-tuning SeaS" in page and page.count("data:image/png;base64,") == 1 + 3 * (2 + 4)
     quality = [path for path in (output / "cells").glob("quality-*.json")]
     metrics = [json.loads(path.read_text())["metrics"] for path in quality]
     assert len(metrics) == 3 and all(one["is"] >= 1 and one["ic_lpips"] > 0 for one in metrics)
