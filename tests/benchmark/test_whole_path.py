@@ -2,6 +2,7 @@
 """A category in MVTec layout from ``seas-aug benchmark`` to the page: fine-tuned, generated and measured for real."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,12 @@ def test_one_command_from_the_images_to_the_page(
 
 
 def test_opponents_beside_the_fine_tuning_of_seas_end_with_the_same_cells(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    # Each process finds no GPU, and takes the CPU.
+    # Each process finds no GPU, and takes the CPU: a core each, and so here, as more threads add up in another order.
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
+    torch.set_num_threads(1)
     monkeypatch.setattr("seas_aug.benchmark.command.check_devices", lambda devices: None)
     options: dict[str, Any] = {
         "seeds": [0],
@@ -134,7 +138,7 @@ def test_opponents_beside_the_fine_tuning_of_seas_end_with_the_same_cells(
     }
     entries = [CategoryEntry(rendered.make_category(tmp_path / "bottle"))]
     found = {}
-    for name, places in (("first", {}), ("beside", {"devices": [0], "cells_per_device": 2})):
+    for name, places in (("first", {}), ("beside", {"devices": [0], "cells_per_device": max(2, os.cpu_count() or 1)})):
         config = BenchmarkConfig(entries, tmp_path / name, **options, **places)
         assert run_benchmark(config)["cells"] == {"done": 2 + 2 + 3, "planned": 2 + 2 + 3}
         rows = {path.name: json.loads(path.read_text()) for path in (tmp_path / name / "cells").glob("*.json")}
