@@ -141,9 +141,10 @@ def _alone(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
 
 
 def _begun(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
-    """Return where the split lies: that of the run, if it has got so far, as it may be of older images."""
+    """Return where the split lies: that of a run, given or made here, as it may be of older images; or a new one."""
     folders = folders_of(entry, config.output)
-    return folders if (folders.run / "split.json").is_file() else _alone(entry, config)
+    there = entry.run is not None or (folders.run / "split.json").is_file()
+    return folders if there else _alone(entry, config)
 
 
 def _note_of(entry: CategoryEntry, config: BenchmarkConfig) -> Path:
@@ -169,7 +170,7 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     folders = folders_of(entry, config.output)
     chosen = config.seas_settings()
     if not needs_seas(config.grids()):
-        return folders if entry.run is not None else _alone(entry, config)
+        return _begun(entry, config)
     started = time.perf_counter()
     if entry.run is None:
         from seas_aug.finetune.run import finetune

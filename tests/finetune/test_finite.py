@@ -1,32 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing import Any
 
 import lightning
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from seas_aug.errors import SeasError
 from seas_aug.finetune.finite import FiniteUpdates
-
-RATE = 0.1
-
-
-class Slope(lightning.LightningModule):
-    """One weight, whose gradient is 1, or NaN where the data is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(1.0))
-        self.seen: list[float] = []
-
-    def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
-        self.seen.append(float(self.weight.detach()))
-        return self.weight * batch.sum()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=RATE)
+from tests.finetune.slope import Slope
 
 
 def _train(values: list[float], watch: FiniteUpdates) -> Slope:

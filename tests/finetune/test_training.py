@@ -6,29 +6,13 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from seas_aug.config import FineTuneConfig
 from seas_aug.finetune.training import fit
+from tests.finetune.slope import RATE, Slope
 
-RATE, DECAY = 0.1, 0.9
-
-
-class Slope(lightning.LightningModule):
-    """One weight, whose gradient is what the data says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(1.0))
-        self.cudnn: list[bool] = []
-
-    def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
-        self.cudnn.append(torch.backends.cuda.cudnn_sdp_enabled())
-        return self.weight * batch.sum()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=RATE)
+DECAY = 0.9
 
 
 class Values(lightning.LightningDataModule):
