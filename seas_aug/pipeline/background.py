@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_REACH = 32  # the surroundings that stay generated: this fraction of the side
+_FEATHER = 128  # the rim that fades into the reference: this fraction of the side, one pixel at least
 
 
 def keep_background(images: Tensor, references: Tensor, masks: Tensor) -> Tensor:
-    """Return images that go over softly into their references around the mask.
+    """Return images that fade into their references at the rim of the mask.
+
+    The rim is as narrow as it can be without an edge. A wider one is drawn too, so smoother than the surface beyond it:
+    a network learns that smooth strip, which no mask tells of, in place of the defect.
 
     Args:
         images: generated, float ``[B, 3, H, W]`` in [0, 1].
@@ -23,13 +26,10 @@ def keep_background(images: Tensor, references: Tensor, masks: Tensor) -> Tensor
         masks: float ``[B, 1, H, W]`` of 0 and 1.
 
     Returns:
-        Float ``[B, 3, H, W]`` in [0, 1]: as generated inside the mask, as the reference further than a sixteenth of
-        the side from it.
+        Float ``[B, 3, H, W]`` in [0, 1]: as generated inside the mask, as the reference further than a 128th of the
+        side (at least a pixel) from it.
     """
-    reach = max(1, masks.shape[-1] // _REACH)
-    size = 2 * reach + 1
-    grown = functional.max_pool2d(masks, size, stride=1, padding=reach)
-    # Averaged over the same neighbourhood, it falls from 1 to 0 over the width of that neighbourhood.
-    soft = functional.avg_pool2d(grown, size, stride=1, padding=reach, count_include_pad=False)
-    share = torch.maximum(soft, masks)
-    return references + (images - references) * share
+    reach = max(1, masks.shape[-1] // _FEATHER)
+    # Averaged over its neighbourhood, the mask falls to 0 over the width of the rim.
+    rim = functional.avg_pool2d(masks, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+    return references + (images - references) * torch.maximum(rim, masks)
