@@ -18,7 +18,7 @@ def keep_background(images: Tensor, references: Tensor, masks: Tensor) -> Tensor
     """Return images that fade into their references at the rim of the mask.
 
     The rim is as narrow as it can be without an edge. A wider one is drawn too, so smoother than the surface beyond it:
-    a network learns that smooth strip, which no mask tells of, in place of the defect.
+    a network may learn that smooth strip, which no mask tells of, in place of the defect.
 
     Args:
         images: generated, float ``[B, 3, H, W]`` in [0, 1].
