@@ -27,7 +27,6 @@ from seas_aug.benchmark.prepare import data_of, pairs_of, textures_of
 from seas_aug.benchmark.runner import run_cells
 from seas_aug.benchmark.store import CellStore
 from seas_aug.errors import SeasError
-from seas_aug.report.environment import describe_environment
 
 _SHOWN = ("pixel_ap", "pixel_auroc", "image_ap")
 
@@ -47,7 +46,8 @@ def measure_curve(
 
     Returns:
         ``category``, ``network``, ``source``, ``seed`` and ``points``: for each number of updates ``steps``,
-        ``images`` (updates times batch size), ``seconds`` and the metrics.
+        ``images`` (updates times batch size), ``seconds`` and the metrics; and ``environment``, where the last one
+        was trained, which may be another machine.
 
     Raises:
         SeasError: an unknown network, a folder that cannot be used, or a training that failed.
@@ -55,7 +55,7 @@ def measure_curve(
     common = {folders.name: data_of(folders)}
     own = {"seas": pairs_of, "perlin": lambda _: textures_of(None)}.get(source, lambda _: {})
     by_source = {source: {folders.name: own(folders)}}
-    store, points = CellStore(work), []
+    store, points, environment = CellStore(work), [], {}
     for number in steps:
         grid = TaskGrid("detection", {network: detector_settings(network, steps=number)}, (source,))
         (cell,) = plan_cells([grid], [folders.name], [seed], common, by_source)
@@ -63,9 +63,10 @@ def measure_curve(
         row = store.read(cell)
         if failed or row is None:
             raise SeasError(f"{cell}, {number} updates: {(row or {}).get('error')}")
-        images = number * int(cell.settings["batch_size"])
+        images, environment = number * int(cell.settings["batch_size"]), row["environment"]
         points.append({"steps": number, "images": images, "seconds": row["seconds"], **row["metrics"]})
-    return {"category": folders.name, "network": network, "source": source, "seed": seed, "points": points}
+    named = {"category": folders.name, "network": network, "source": source, "seed": seed}
+    return {**named, "points": points, "environment": environment}
 
 
 def read_curves(path: Path) -> list[dict[str, Any]]:
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = read_curves(options.output)
         curve = measure_curve(folders, options.network, options.source, options.steps, options.seed, options.work)
         curves = [one for one in known if any(one[name] != curve[name] for name in ("category", "network", "source"))]
-        curves = [*curves, {**curve, "environment": describe_environment()}]
+        curves = [*curves, curve]
         atomic_write_text(options.output, json.dumps({"curves": curves}, indent=1, sort_keys=True) + "\n")
         if options.plot:
             draw_curves(options.plot, curves)

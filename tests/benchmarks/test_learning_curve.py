@@ -41,6 +41,16 @@ def test_command(command, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in cells} == cells  # nothing is trained twice
 
 
+def test_a_curve_tells_where_it_was_trained(command, tmp_path):
+    assert main([*command, "--steps", "1"]) == 0
+    (path,) = (tmp_path / "work").glob("*.json")
+    row = json.loads(path.read_text())
+    path.write_text(json.dumps({**row, "environment": {**row["environment"], "accelerator": "another"}}))
+    assert main([*command, "--steps", "1"]) == 0
+    (curve,) = json.loads((tmp_path / "curves.json").read_text())["curves"]
+    assert curve["environment"]["accelerator"] == "another"
+
+
 def test_mistakes(command, tmp_path, capsys):
     (tmp_path / "curves.json").write_text('{"figures": 1}')
     assert main([*command, "--steps", "1"]) == 2
