@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import yaml
-from torchmetrics.classification import BinaryAUROC, BinaryJaccardIndex
+from torchmetrics.classification import BinaryAUROC
 
 from seas_aug.atomic import atomic_write_text
 from seas_aug.config import AttentionConfig
@@ -32,6 +32,7 @@ from seas_aug.data.decode import content_hash
 from seas_aug.data.images import load_image, load_mask, to_model_range
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
+from seas_aug.evaluate.mask_overlap import mask_overlap
 from seas_aug.evaluate.real_images import LOW_NOISE_TIMESTEPS, attention_heatmaps, mask_probabilities
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from seas_aug.report.contact_sheet import Cell, Row, save_contact_sheet
@@ -155,10 +156,8 @@ def score(found: Predictions, threshold: float) -> TypeResult:
     """
     truth = found.masks.int()
     auroc = BinaryAUROC()(found.heat.flatten(), truth.flatten())
-    predicted = (found.probabilities > threshold).int()
-    pooled = BinaryJaccardIndex()(predicted.flatten(), truth.flatten())
-    single = [BinaryJaccardIndex()(one.flatten(), true.flatten()) for one, true in zip(predicted, truth, strict=True)]
-    return TypeResult(len(truth), float(auroc), float(pooled), float(torch.stack(single).mean()))
+    overlap = mask_overlap(found.probabilities, truth, threshold)
+    return TypeResult(len(truth), float(auroc), overlap.pooled, overlap.per_image)
 
 
 def mean_of_types(results: dict[str, TypeResult]) -> dict[str, float]:

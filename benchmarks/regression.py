@@ -161,6 +161,7 @@ def _run(entry: CategoryEntry, output: Path, settings: RegressionSettings, seed:
         output,
         seeds=[seed],
         one_class=[],
+        masks=False,  # measured on the same images anyway
         segmentation={"fpn-compact": {**COMPACT_NETWORKS["fpn-compact"], "size": settings.segmentation_size}},
         detection_sources=["perlin", "seas"],
         segmentation_sources=["few_shot", "seas"],

@@ -24,6 +24,7 @@ _SHOWN = {
     "detection": ("pixel_ap", "pixel_iou", "image_ap"),
     "one_class": ("image_ap", "pixel_ap"),
     "segmentation": ("pixel_iou", "pixel_ap", "iou_best_per_image"),
+    "masks": ("mask_iou", "mask_iou_per_image"),
 }
 
 
@@ -131,6 +132,9 @@ def estimate_hours(
     }
     counted: dict[str, float] = {}  # seeds, sources and categories cost the same
     for cell in cells:
+        if cell.task == "masks":
+            tflop["rmp"] = tflop.get("rmp", 0.0) + categories[cell.category]["defects"] * work.real_mask
+            continue
         key = json.dumps([cell.task, cell.network, cell.settings], sort_keys=True)
         if key not in counted:
             counted[key] = cell_work(cell)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from seas_aug.benchmark.grid import TaskGrid
+from seas_aug.benchmark.grid import TaskGrid, needs_seas
 from seas_aug.config import FineTuneConfig
 from seas_aug.errors import SeasError
 
@@ -85,6 +85,8 @@ class BenchmarkConfig:
         quality: features of the images' own quality (IS, KID, IC-LPIPS): ``wavelets`` needs no download, ``inception``
             is the paper's; empty leaves it out.
         segmentation_sources: sources of defects for the segmentation networks; ``few_shot`` is the real ones alone.
+        masks: also compare the masks that SeaS predicts on real test defects with the true ones, where anything is
+            measured with ``seas``: a few passes of its network, no training.
         textures: folder of pictures that fill Perlin anomalies, such as DTD's ``images`` (paper). None renders some,
             which are simpler: then the figures of ``perlin`` are no published baseline.
         preset: settings of SeaS where it is fine-tuned: ``default``, or ``paper`` for Stable Diffusion on a GPU.
@@ -113,6 +115,7 @@ class BenchmarkConfig:
     quality: list[str] = field(default_factory=lambda: ["wavelets"])
     detection_sources: list[str] = field(default_factory=lambda: ["none", "perlin", "cutpaste", "seas"])
     segmentation_sources: list[str] = field(default_factory=lambda: ["few_shot", "cutpaste", "seas"])
+    masks: bool = True
     textures: Path | None = None
     preset: Literal["default", "paper"] = "default"
     base: str | None = None
@@ -193,7 +196,7 @@ class BenchmarkConfig:
             except TypeError as error:
                 message = f"segmentation.{name} is {options}; give the arguments of SegmentationSettings ({error})."
                 raise SeasError(message) from error
-        return [
+        found = [
             TaskGrid(
                 "detection",
                 {name: detector_settings(name, **steps) for name in self.detectors},
@@ -207,6 +210,7 @@ class BenchmarkConfig:
                 QUALITY_SOURCES,
             ),
         ]
+        return [*found, TaskGrid("masks", {"rmp": {}}, ("seas",))] if self.masks and needs_seas(found) else found
 
 
 def _check_names(setting: str, given: Sequence[str], known: Iterable[str]) -> None:

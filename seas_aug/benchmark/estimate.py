@@ -27,11 +27,13 @@ class SeasWork:
         fine_tune: both stages, for one anomaly type.
         pair: one generated pair.
         normal: one generated normal image.
+        real_mask: mask of one real image.
     """
 
     fine_tune: float
     pair: float
     normal: float
+    real_mask: float
 
 
 def seas_work(config: FineTuneConfig) -> SeasWork:
@@ -49,6 +51,7 @@ def seas_work(config: FineTuneConfig) -> SeasWork:
     import torch
 
     from seas_aug.base.latents import latent_statistics
+    from seas_aug.evaluate.real_images import LOW_NOISE_TIMESTEPS
     from seas_aug.masks.predictor import MaskPredictor
     from seas_aug.masks.training import read_features
 
@@ -79,6 +82,7 @@ def seas_work(config: FineTuneConfig) -> SeasWork:
         fine_tune=first.steps_per_type * generator + second.steps_per_type * masks,
         pair=image_steps + sampling.mask_steps * (decode + mask) + detail,
         normal=image_steps,
+        real_mask=encode + len(LOW_NOISE_TIMESTEPS) * (noise + decode + mask) + detail,
     )
 
 
@@ -116,7 +120,7 @@ def _tflop(run: Callable[[], Any]) -> float:
 
 
 def cell_work(cell: Cell) -> float:
-    """Return the TFLOP of a cell's training, or of one type's quality; 0 for a detector that learns in one pass.
+    """Return the TFLOP of a cell's training, or of one type's quality; 0 where nothing is trained.
 
     Args:
         cell: of any task.

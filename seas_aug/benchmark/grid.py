@@ -41,9 +41,11 @@ class Cell:
     """One training and test.
 
     Args:
-        task: ``detection``, ``one_class``, ``segmentation`` or ``quality`` (of the images by themselves).
+        task: ``detection``, ``one_class``, ``segmentation``, ``quality`` (of the images by themselves) or ``masks``
+            (quality of those that SeaS predicts).
         category: name of the category.
-        network: name of the network, with its variant, such as ``draem-compact``; of ``quality`` the kind of features.
+        network: name of the network, with its variant, such as ``draem-compact``; of ``quality`` the kind of features;
+            of ``masks`` ``rmp``.
         source: what the defects that it is trained on come from.
         seed: seed of weights and order.
         settings: all that decides the result besides: training, size, hashes of model and data; plain JSON values.

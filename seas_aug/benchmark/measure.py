@@ -104,7 +104,7 @@ class Measurement:
 
         Returns:
             ``metrics``, see :func:`~seas_aug.benchmark.predictions.evaluate`, ``test_images`` and ``precision``, that
-            of the training here.
+            of the training here; of ``quality`` and ``masks`` other ``metrics``, and the ``types`` that they are of.
 
         Raises:
             SeasError: an unknown task, network or source, or a folder that cannot be used.
@@ -119,6 +119,11 @@ class Measurement:
             found = measure_quality(
                 folders, cell.source, seed=cell.seed, features=cell.network, textures=self.textures, **chosen
             )
+            return {"types": found.pop("types"), "metrics": found}
+        if cell.task == "masks":
+            from seas_aug.benchmark.mask_quality import measure_masks
+
+            found = measure_masks(folders, cell.seed)
             return {"types": found.pop("types"), "metrics": found}
         test = segment(cell, folders) if cell.task == "segmentation" else detect(cell, folders, self.textures)
         metrics, histograms, overlaps = evaluate(test)

@@ -30,6 +30,7 @@ _TILE = 96
 _CHANCE = 0.5
 _BASELINES = {"detection": "perlin", "one_class": "none", "segmentation": "few_shot"}
 QUALITY_TITLES = {"kid": "KID", "ic_lpips": "IC-LPIPS", "ic_lpips_a": "IC-LPIPS(a)", "is": "IS"}
+MASK_TITLES = {"mask_iou": "mask IoU", "mask_iou_per_image": "mask IoU per image"}
 
 
 def write_report(
@@ -60,6 +61,7 @@ def write_report(
         tasks=tasks,
         titles=TITLES,
         quality_titles=QUALITY_TITLES,
+        mask_titles=MASK_TITLES,
         format_figure=format_figure,
         gain_name=_name,
         unlearnt=unlearnt(rows),
@@ -124,11 +126,15 @@ def _name(row: Mapping[str, Any], kind: str) -> str:
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows of :func:`~seas_aug.benchmark.summary.table` as Markdown: mean ± standard deviation, in points.
 
-    The images' own quality is a second table, in its own units.
+    The images' own quality, in its own units, and that of the masks are tables of their own.
     """
     parts = []
-    for titles, factor in ((TITLES, 100), (QUALITY_TITLES, 1)):
-        chosen = [row for row in rows if (row["task"] == "quality") == (titles is QUALITY_TITLES)]
+    for tasks, titles, factor in (
+        (HEADLINE, TITLES, 100),
+        ({"quality"}, QUALITY_TITLES, 1),
+        ({"masks"}, MASK_TITLES, 100),
+    ):
+        chosen = [row for row in rows if row["task"] in tasks]
         if not chosen:
             continue
         head = ["task", "category", "network", "source", "seeds", *titles.values()]

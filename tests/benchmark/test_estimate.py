@@ -72,6 +72,9 @@ def test_work_of_seas_on_stable_diffusion_is_that_of_its_published_networks() ->
     assert found.fine_tune < 2 * (generator + masks_without_branch)
     assert found.normal == pytest.approx(50 * 0.803 + 1.117 + 2.515, rel=0.01)
     assert found.pair > found.normal + 3 * 2.515
+    # Of a real image the mask is read at three noises: it is encoded once, and each takes U-Net, decoder and branch.
+    branch = (found.pair - found.normal - 3 * 2.515) / 3
+    assert found.real_mask == pytest.approx(1.117 + 3 * (0.803 + 2.515 + branch), rel=0.01)
 
 
 def test_the_embedded_base_costs_a_thousandth_and_each_update_counts() -> None:

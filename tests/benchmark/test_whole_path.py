@@ -97,7 +97,7 @@ def test_one_command_from_the_images_to_the_page(
     assert planned["categories"]["bottle"]["pairs"] == 2 * 3 and not output.exists()
     assert main(["benchmark", "--config", str(grid)]) == 0, capsys.readouterr().err
     summary = json.loads((output / "summary.json").read_text())
-    assert summary["cells"] == {"done": 2 + 2 + 2 + 3, "planned": sum(planned["cells"].values())}
+    assert summary["cells"] == {"done": 2 + 2 + 2 + 3 + 1, "planned": sum(planned["cells"].values())}
     assert {row["task"] for row in summary["gains"]} == {"detection", "one_class", "segmentation"}
     pairs = output / "seas" / "bottle" / "generated"
     assert len(list((pairs / "test").rglob("*.png"))) == 6 and len(list((pairs / "train/good").glob("*.png"))) == 2
@@ -106,6 +106,11 @@ def test_one_command_from_the_images_to_the_page(
     quality = [path for path in (output / "cells").glob("quality-*.json")]
     metrics = [json.loads(path.read_text())["metrics"] for path in quality]
     assert len(metrics) == 3 and all(one["is"] >= 1 and one["ic_lpips"] > 0 for one in metrics)
+    (masks,) = (json.loads(path.read_text()) for path in (output / "cells").glob("masks-bottle-rmp-seas-0-*.json"))
+    assert 0 <= masks["metrics"]["mask_iou"] <= 1 and sum(one["images"] for one in masks["types"].values()) > 0
+    iou = f"{100 * masks['metrics']['mask_iou']:.2f}"
+    assert "Masks of SeaS on real test defects" in page
+    assert f"| masks | bottle | rmp | seas | 1 | {iou} |" in (output / "table.md").read_text()
     # No image that SeaS, and so any network, has learnt from is tested on.
     learnt = load_split(output / "seas/bottle/run/split.json").fine_tuning_hashes
     entry = CategoryEntry(root, "0.3333")
@@ -140,7 +145,7 @@ def test_opponents_beside_the_fine_tuning_of_seas_end_with_the_same_cells(
     found = {}
     for name, places in (("first", {}), ("beside", {"devices": [0], "cells_per_device": max(2, os.cpu_count() or 1)})):
         config = BenchmarkConfig(entries, tmp_path / name, **options, **places)
-        assert run_benchmark(config)["cells"] == {"done": 2 + 2 + 3, "planned": 2 + 2 + 3}
+        assert run_benchmark(config)["cells"] == {"done": 2 + 2 + 3 + 1, "planned": 2 + 2 + 3 + 1}
         rows = {path.name: json.loads(path.read_text()) for path in (tmp_path / name / "cells").glob("*.json")}
         found[name] = {key: row["metrics"] for key, row in rows.items()}
     assert found["first"].keys() == found["beside"].keys()
@@ -162,11 +167,11 @@ def test_a_category_on_which_seas_fails_does_not_stop_the_others(
     grid.write_text(f"categories: [{categories}]\noutput: {tmp_path / 'out'}\nseeds: [0]\n{options}")
     assert main(["benchmark", "--config", str(grid)]) == 2
     printed = capsys.readouterr()
-    assert "2 cell(s) failed" in printed.err and "Traceback" not in printed.err
+    assert "4 cell(s) failed" in printed.err and "Traceback" not in printed.err
     rows = [json.loads(path.read_text()) for path in sorted((tmp_path / "out" / "cells").glob("*.json"))]
     assert sorted((row["cell"]["source"], row["status"]) for row in rows) == [
         *(("none", "done") for _ in roots),
-        *(("seas", "failed") for _ in roots),
+        *(("seas", "failed") for _ in range(2 * len(roots))),  # a detector and the masks
     ]
     assert all("not finite" in row["error"] for row in rows if row["status"] == "failed")
     assert "not finite" in (tmp_path / "out" / "index.html").read_text()
