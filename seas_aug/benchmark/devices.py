@@ -22,6 +22,7 @@ _PRELOADED = [
     "seas_aug.anomalib_plugin.callback",
     "seas_aug.benchmark.detection",
     "seas_aug.benchmark.detectors",
+    "seas_aug.benchmark.mask_quality",
     "seas_aug.benchmark.quality",
     "seas_aug.benchmark.segmentation",
     "seas_aug.finetune.run",

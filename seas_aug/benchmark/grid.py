@@ -46,7 +46,8 @@ class Cell:
         category: name of the category.
         network: name of the network, with its variant, such as ``draem-compact``; of ``quality`` the kind of features;
             of ``masks`` ``rmp``.
-        source: what the defects that it is trained on come from.
+        source: what the defects that it is trained on come from; of ``quality`` what is looked at; of ``masks``
+            ``seas``.
         seed: seed of weights and order.
         settings: all that decides the result besides: training, size, hashes of model and data; plain JSON values.
     """
@@ -91,7 +92,7 @@ def needs_seas(grids: Iterable[TaskGrid]) -> bool:
 
 
 def needs_pairs(cell: Cell) -> bool:
-    """Return whether a cell needs what SeaS generated; the quality of all sources is that of as many images."""
+    """Return whether a cell needs what SeaS made; the quality of all sources is that of as many images as its own."""
     return cell.source == "seas" or cell.task == "quality"
 
 

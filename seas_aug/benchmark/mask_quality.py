@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import torch
+import yaml
 
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.benchmark.test_set import read_test_set
+from seas_aug.config import Resize
 from seas_aug.data.category import DefectSample, read_mvtec_folder
+from seas_aug.data.decode import read_mask
 from seas_aug.data.images import load_image, load_mask, to_model_range
 from seas_aug.errors import SeasError
 from seas_aug.evaluate.mask_overlap import mask_overlap
@@ -17,11 +21,13 @@ from seas_aug.evaluate.real_images import mask_probabilities
 from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 
 
-def measure_masks(folders: CategoryFolders, seed: int, batch_size: int = 16) -> dict[str, Any]:
+def measure_masks(folders: CategoryFolders, seed: int, batch_size: int = 8) -> dict[str, Any]:
     """Compare the masks that a run predicts on real defects with their true ones, at the size of its model.
 
-    The masks of generated pairs have no truth to compare with; they come from the same predictor. It is told the type
-    of each image, as it is when it generates, so its figures are not those of a segmentation network.
+    The masks of generated pairs have no truth to compare with; they come from the same predictor, and lie near the
+    defect that was copied, if one was. It is told the type of each image, as it is when it generates, so its figures
+    are not those of a segmentation network. Types that it has not learnt, and what the run's crop cuts away, are left
+    out.
 
     Args:
         folders: the category and its run.
@@ -33,16 +39,18 @@ def measure_masks(folders: CategoryFolders, seed: int, batch_size: int = 16) -> 
         and ``types``, those of each with its number of ``images``.
 
     Raises:
-        SeasError: a run without a model or a mask predictor, or no test defect of a type that it knows.
+        SeasError: a run without a model or a mask predictor, or no test defect of a type that it knows; and see
+            :func:`~seas_aug.benchmark.test_set.read_test_set`.
     """
     pipe = SeaSPipeline.from_pretrained(folders.run)
     pipe.to("cuda" if torch.cuda.is_available() else "cpu")
-    tested = set(read_test_set(folders).images)
+    tested, resize = set(read_test_set(folders).images), read_resize(folders.run)
     types: dict[str, dict[str, float]] = {}
     for name, samples in read_mvtec_folder(folders.root).defects.items():
-        chosen = [one for one in samples if one.image in tested]
-        if chosen and name in pipe.anomaly_types:
-            types[name] = _measure_type(pipe, chosen, seed, batch_size)
+        if name in pipe.anomaly_types:
+            shown = [one for one in samples if one.image in tested and _in_view(one.mask, resize)]
+            if shown:
+                types[name] = _measure_type(pipe, shown, resize, seed, batch_size)
     if not types:
         known = ", ".join(pipe.anomaly_types)
         raise SeasError(f"{folders.root}: no test defect is of a type that the run knows ({known}); add some.")
@@ -51,12 +59,44 @@ def measure_masks(folders: CategoryFolders, seed: int, batch_size: int = 16) -> 
     return {**mean, "types": types}
 
 
-def _measure_type(pipe: SeaSPipeline, samples: list[DefectSample], seed: int, batch_size: int) -> dict[str, float]:
+def read_resize(run: Path) -> Resize:
+    """Return how a run brings images to the size of its model.
+
+    Args:
+        run: run folder; one without ``config.yaml`` has the default.
+
+    Raises:
+        SeasError: the file is damaged.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        return "squash"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["resize"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise SeasError(f"{path} tells no data.resize ({error!r}); copy the run folder anew.") from error
+    if found not in get_args(Resize):
+        raise SeasError(f"{path}: data.resize is {found!r}; expected one of {', '.join(get_args(Resize))}.")
+    return found
+
+
+def _in_view(mask: Path, resize: Resize) -> bool:
+    """Return whether the centre square that ``crop`` cuts out shows any of a defect."""
+    if resize == "squash":
+        return True
+    marked = read_mask(mask)
+    top, left = ((side - min(marked.shape)) // 2 for side in marked.shape)
+    return bool(marked[top : top + min(marked.shape), left : left + min(marked.shape)].any())
+
+
+def _measure_type(
+    pipe: SeaSPipeline, samples: list[DefectSample], resize: Resize, seed: int, batch_size: int
+) -> dict[str, float]:
     size, parts = int(pipe.config.image_size), []
     for start in range(0, len(samples), batch_size):
         batch = samples[start : start + batch_size]
-        images = to_model_range(torch.stack([load_image(one.image, size, "squash") for one in batch]))
+        images = to_model_range(torch.stack([load_image(one.image, size, resize) for one in batch]))
         parts.append(mask_probabilities(pipe, images, [one.anomaly_type for one in batch], seed=seed))
-    truth = torch.stack([load_mask(one.mask, size, "squash") for one in samples])
+    truth = torch.stack([load_mask(one.mask, size, resize) for one in samples])
     found = mask_overlap(torch.cat(parts), truth, pipe.sampling.mask_threshold)
     return {"images": len(samples), "mask_iou": found.pooled, "mask_iou_per_image": found.per_image}

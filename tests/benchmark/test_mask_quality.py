@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import json
 import shutil
 
+import cv2
+import numpy as np
 import pytest
+import yaml
 
 from benchmarks import real_defects
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.benchmark.mask_quality import measure_masks
+from seas_aug.data.images import load_image
+from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 from tests.benchmarks.conftest import demo  # noqa: F401
 
@@ -26,6 +32,45 @@ def test_figures_are_those_of_the_benchmark_of_real_defects(made):
     assert found["mask_iou"] == pytest.approx(known["mean"]["mask_iou_pooled"], abs=0.02)
     assert found["mask_iou_per_image"] == pytest.approx(known["mean"]["mask_iou_per_image"], abs=0.02)
     assert 0 < found["mask_iou"] < 1
+
+
+def test_images_are_brought_to_size_as_the_run_does_it(made, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(made.run, run)
+    seen = []
+    monkeypatch.setattr(
+        "seas_aug.benchmark.mask_quality.load_image", lambda *given: seen.append(given[2]) or load_image(*given)
+    )
+    for resize in ("squash", "crop"):
+        config = yaml.safe_load((made.run / "config.yaml").read_text())
+        config["data"]["resize"] = resize
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        seen.clear()
+        measure_masks(dataclasses.replace(made, run=run), seed=0)
+        assert set(seen) == {resize} and len(seen) == 6
+    for text, words in (("data: {}", "tells no data.resize"), ("data: {resize: no}", "expected one of squash, crop")):
+        (run / "config.yaml").write_text(text)
+        with pytest.raises(SeasError, match=words):
+            measure_masks(dataclasses.replace(made, run=run), seed=0)
+
+
+def test_what_the_crop_cuts_away_and_groups_of_few_shot_images_are_left_out(made, tmp_path):
+    root = tmp_path / "flange"
+    shutil.copytree(made.root, root)
+    few_shot = load_split(made.run / "split.json").split.few_shot["hole"][0].image.name
+    tested = json.loads((made.root / "split.json").read_text())["hole"]["test"]
+    (root / "groups.csv").write_text(f"folder,file,group\ntest/hole,{few_shot},first\ntest/hole,{tested[0]},first\n")
+    assert measure_masks(dataclasses.replace(made, root=root), seed=0)["types"]["hole"]["images"] == 1
+    run = tmp_path / "run"
+    shutil.copytree(made.run, run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["resize"] = "crop"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    picture, mask = root / "test/hole" / tested[1], root / "ground_truth/hole" / tested[1].replace(".png", "_mask.png")
+    right = int(np.argwhere(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE))[:, 1].max()) + 1
+    for path in (picture, mask):  # so wide that the middle square begins right of the defect
+        cv2.imwrite(str(path), cv2.copyMakeBorder(cv2.imread(str(path)), 0, 0, 0, 2 * right, cv2.BORDER_CONSTANT))
+    assert set(measure_masks(dataclasses.replace(made, root=root, run=run), seed=0)["types"]) == {"scratch", "stain"}
 
 
 def test_only_types_that_the_run_knows(made, tmp_path):
