@@ -132,13 +132,11 @@ def estimate_hours(
     }
     counted: dict[str, float] = {}  # seeds, sources and categories cost the same
     for cell in cells:
-        if cell.task == "masks":
-            tflop["rmp"] = tflop.get("rmp", 0.0) + categories[cell.category]["defects"] * work.real_mask
-            continue
         key = json.dumps([cell.task, cell.network, cell.settings], sort_keys=True)
         if key not in counted:
-            counted[key] = cell_work(cell)
-        times = categories[cell.category]["anomaly_types"] if cell.task == "quality" else 1
+            counted[key] = work.real_mask if cell.task == "masks" else cell_work(cell)
+        entry = categories[cell.category]
+        times = {"quality": entry["anomaly_types"], "masks": entry["defects"]}.get(cell.task, 1)
         tflop[cell.network] = tflop.get(cell.network, 0.0) + times * counted[key]
     hours = {name: round(value / config.tflops / 3600, 2) for name, value in tflop.items() if value}
     return {**hours, "total": round(sum(tflop.values()) / config.tflops / 3600, 2)}

@@ -36,10 +36,8 @@ def test_cells_of_two_evenings_make_one_headline(tmp_path, capsys):
         "categories: [{root: tile}, {root: screw}]\noutput: out\none_class: []\nquality: []\nsegmentation: {}\n"
     )
     assert main([*arguments(tmp_path), f"--grid={grid}"]) == 0
-    assert json.loads((tmp_path / "summary.json").read_text())["cells"] == {
-        "done": 4,
-        "planned": 2 * 3 * (4 + 1),
-    }  # and the masks
+    planned = 2 * 3 * (4 + 1)  # categories, seeds, sources and the masks
+    assert json.loads((tmp_path / "summary.json").read_text())["cells"] == {"done": 4, "planned": planned}
     assert main(arguments(tmp_path)) == 0
     before = (tmp_path / "summary.json").read_text()
     assert main(arguments(tmp_path)) == 0  # the store alone has it all
