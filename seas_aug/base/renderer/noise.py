@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[Any]  # floats; OpenCV's own type hints promise less than it does
+Shape = int | tuple[int, int]  # side of a square, or height and width, in pixels
 
 
 def normalise(field: Field) -> Field:
@@ -18,18 +19,19 @@ def normalise(field: Field) -> Field:
     return (field - field.mean()) / max(float(field.std()), 1e-6)
 
 
-def spectral_noise(rng: np.random.Generator, size: int, exponent: float) -> Field:
-    """Return noise ``[size, size]`` of amplitude ``frequency ** -exponent`` (0 white, 1 cloud-like, 2 smooth)."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
+def spectral_noise(rng: np.random.Generator, shape: Shape, exponent: float) -> Field:
+    """Return noise ``[H, W]`` of amplitude ``frequency ** -exponent`` (0 white, 1 cloud-like, 2 smooth)."""
+    height, width = _height_width(shape)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     frequency[0, 0] = 1.0
-    spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency**-exponent
+    spectrum = np.fft.rfft2(rng.standard_normal((height, width))) * frequency**-exponent
     spectrum[0, 0] = 0.0
-    return normalise(np.fft.irfft2(spectrum, s=(size, size)))
+    return normalise(np.fft.irfft2(spectrum, s=(height, width)))
 
 
-def streaks(rng: np.random.Generator, size: int, length: float, width: float) -> Field:
-    """Return noise ``[size, size]`` drawn out vertically: Gaussian blur of ``length`` by ``width`` pixels."""
-    white = rng.standard_normal((size, size)).astype(np.float32)
+def streaks(rng: np.random.Generator, shape: Shape, length: float, width: float) -> Field:
+    """Return noise ``[H, W]`` drawn out vertically: Gaussian blur of ``length`` by ``width`` pixels."""
+    white = rng.standard_normal(_height_width(shape)).astype(np.float32)
     blurred = cv2.GaussianBlur(white, (0, 0), sigmaX=max(width, 0.05), sigmaY=max(length, 0.05))
     return normalise(blurred)
 
@@ -56,12 +58,12 @@ def cells(rng: np.random.Generator, size: int, count: int) -> Field:
     return cv2.distanceTransform(seeds, cv2.DIST_L2, 5)
 
 
-def blob(rng: np.random.Generator, size: int, centre: tuple[float, float], radius: float, roughness: float) -> Field:
-    """Return a rough closed shape as 0/1 ``[size, size]``.
+def blob(rng: np.random.Generator, shape: Shape, centre: tuple[float, float], radius: float, roughness: float) -> Field:
+    """Return a rough closed shape, antialiased, as coverage ``[H, W]`` in [0, 1].
 
     Args:
         rng: source of randomness.
-        size: side in pixels.
+        shape: side, or height and width, in pixels.
         centre: x and y in pixels.
         radius: mean radius in pixels.
         roughness: relative deviation of the outline, 0 is an ellipse.
@@ -77,7 +79,7 @@ def blob(rng: np.random.Generator, size: int, centre: tuple[float, float], radiu
     points = np.stack(
         [centre[0] + x * np.cos(turn) - y * np.sin(turn), centre[1] + x * np.sin(turn) + y * np.cos(turn)], axis=1
     )
-    mask = np.zeros((size, size), np.uint8)
+    mask = np.zeros(_height_width(shape), np.uint8)
     cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
     return mask.astype(np.float32) / 255
 
@@ -92,12 +94,17 @@ def polyline(
     return np.concatenate([[start], np.asarray(start) + np.cumsum(moves, axis=0)])
 
 
-def stroke(size: int, points: NDArray[np.float64], widths: NDArray[np.float64] | float) -> Field:
-    """Draw a line of varying width, antialiased (at four times the size), as coverage ``[size, size]`` in [0, 1]."""
+def stroke(shape: Shape, points: NDArray[np.float64], widths: NDArray[np.float64] | float) -> Field:
+    """Draw a line of varying width, antialiased (at four times the size), as coverage ``[H, W]`` in [0, 1]."""
     scale = 4
-    canvas = np.zeros((size * scale, size * scale), np.uint8)
+    height, width = _height_width(shape)
+    canvas = np.zeros((height * scale, width * scale), np.uint8)
     widths = np.broadcast_to(widths, (len(points),))
     pixels = np.round(points * scale).astype(np.int32)
-    for begin, end, width in zip(pixels[:-1], pixels[1:], widths[1:], strict=True):
-        cv2.line(canvas, begin.tolist(), end.tolist(), 255, max(1, round(float(width) * scale)))
-    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    for begin, end, thickness in zip(pixels[:-1], pixels[1:], widths[1:], strict=True):
+        cv2.line(canvas, begin.tolist(), end.tolist(), 255, max(1, round(float(thickness) * scale)))
+    return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def _height_width(shape: Shape) -> tuple[int, int]:
+    return shape if isinstance(shape, tuple) else (shape, shape)
