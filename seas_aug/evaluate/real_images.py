@@ -10,19 +10,19 @@ import torch
 
 from seas_aug.attention.capture import capture_attention
 from seas_aug.attention.maps import anomaly_heatmap, reduce_maps
-from seas_aug.base.latents import encode_latents
 from seas_aug.config import AttentionConfig
 from seas_aug.errors import SeasError
-from seas_aug.masks.features import UNetFeatures
-from seas_aug.noise.start import start_latent
-from seas_aug.pipeline.sampler import predict_mask
+from seas_aug.latents.codec import encode_latents
+from seas_aug.latents.start import start_latent
+from seas_aug.masks.features import read_features
+from seas_aug.masks.predictor import probabilities
 from seas_aug.prompt.embedding import encode_prompts, pool_prompts
 from seas_aug.prompt.ua_prompt import token_positions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+    from seas_aug.draw.pipeline import SeaSPipeline
 
 # Little noise: the tail of the sampling, where masks are read when images are generated.
 LOW_NOISE_TIMESTEPS = (10, 30, 50)
@@ -104,9 +104,8 @@ def mask_probabilities(
     context, ids = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
     total = torch.zeros(len(images), 1, *images.shape[-2:])
     for noisy, moment in _noised(pipe, images, timesteps, seed):
-        with UNetFeatures(pipe.unet) as hook:
-            pipe.unet(noisy, moment, context.to(noisy.dtype))
-        total += predict_mask(pipe.vae, pipe.mask_predictor, hook.features, noisy).cpu()
+        features = read_features(pipe.unet, pipe.vae, noisy, moment, context.to(noisy.dtype), len(noisy))
+        total += probabilities(pipe.mask_predictor(*features).refined).cpu()
     device = pipe.unet.device
     words = pool_prompts(context, ids, pipe.tokenizer.eos_token_id)
     return pipe.mask_predictor.finish((total / len(timesteps)).to(device), images.to(device), words).cpu()

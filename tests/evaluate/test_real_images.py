@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from seas_aug.config import AttentionConfig
+from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.errors import SeasError
 from seas_aug.evaluate.real_images import LOW_NOISE_TIMESTEPS, attention_heatmaps, mask_probabilities
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 
 READ = AttentionConfig(resolutions=(8, 4))
 
