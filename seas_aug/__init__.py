@@ -8,19 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seas_aug.config import DrawConfig
+    from seas_aug.draw.output import PairRecord, SeaSPipelineOutput
+    from seas_aug.draw.pipeline import SeaSPipeline
     from seas_aug.errors import SeasError
-    from seas_aug.pipeline.output import PairRecord, SeaSPipelineOutput
-    from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "PairRecord": "seas_aug.pipeline.output",
-    "SeaSPipeline": "seas_aug.pipeline.seas_pipeline",
-    "SeaSPipelineOutput": "seas_aug.pipeline.output",
+    "DrawConfig": "seas_aug.config",
+    "PairRecord": "seas_aug.draw.output",
+    "SeaSPipeline": "seas_aug.draw.pipeline",
+    "SeaSPipelineOutput": "seas_aug.draw.output",
     "SeasError": "seas_aug.errors",
 }
-__all__ = ["PairRecord", "SeaSPipeline", "SeaSPipelineOutput", "SeasError", "__version__"]
+__all__ = ["DrawConfig", "PairRecord", "SeaSPipeline", "SeaSPipelineOutput", "SeasError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ def paper_preset() -> FineTuneConfig:
     only_turned = VariationConfig(paste_share=0.0, zoom_share=0.0, move=False, light=False)
     return FineTuneConfig(
         base="CompVis/stable-diffusion-v1-4",
-        data=DataConfig(image_size=512, resize="crop", num_normals=60, rotate=True),
+        data=DataConfig(image_size=512, windows="image", resize="crop", num_normals=60, rotate=True),
         generator=GeneratorConfig(
             steps_per_type=800,
             min_steps=0,

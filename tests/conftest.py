@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.data.helpers import make_category
+from tests.data.helpers import make_category, make_window_category
 
 if TYPE_CHECKING:
     from tests.finetune.recording import Recording
@@ -45,3 +45,20 @@ def whole(category_folder: Path, base_folder: Path, tmp_path_factory: pytest.Tem
 def run_folder(whole: tuple[Path, Recording]) -> Path:
     """A finished run of both stages."""
     return whole[0]
+
+
+@pytest.fixture(scope="session")
+def window_category(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A category with the types crack and hole and 4 normal images, all larger than the base's pictures."""
+    return make_window_category(tmp_path_factory.mktemp("windows") / "part")
+
+
+@pytest.fixture(scope="session")
+def window_run(window_category: Path, base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of both stages in windows, whose images start from copied defects."""
+    from seas_aug.finetune.run import finetune
+    from tests.tiny_base import window_config
+
+    output = tmp_path_factory.mktemp("runs") / "windows"
+    finetune(window_config(window_category, output, base_folder))
+    return output

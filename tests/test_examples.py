@@ -17,7 +17,6 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from seas_aug.anomalib_plugin.paste import PasteAugmenter
 from seas_aug.cli.main import main
-from seas_aug.generate.writer import PairWriter
 from tests.anomalib_plugin import rendered
 from tests.anomalib_plugin.fixtures import category, own_cache
 
@@ -45,13 +44,7 @@ SIZES = {256: 128, 128: 64}
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory, category: Path) -> Path:
     """Pairs and two generated normal images."""
-    folder = rendered.make_generated(tmp_path_factory.mktemp("pool") / "pairs", category)
-    writer = PairWriter(folder, {"seed": 0}, 3)
-    for index in range(2):
-        image = rendered.to_tensor(rendered.normal(700 + index))
-        writer.write("good", index, image, None, image, {})
-    writer.finish()
-    return folder
+    return rendered.add_normals(rendered.make_generated(tmp_path_factory.mktemp("pool") / "pairs", category))
 
 
 @pytest.fixture

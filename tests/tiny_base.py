@@ -72,7 +72,7 @@ def tiny_config(root: Path, output: Path, base: Path, **changes: Any) -> FineTun
         accelerator="cpu",
         preview_every=2,
         checkpoint_every=2,
-        data=DataConfig(root=root, few_shot="1", rotate=True),
+        data=DataConfig(root=root, few_shot="1", rotate=True, windows="image"),
         prompt=PromptConfig(anomaly_tokens=2),
         attention=AttentionConfig(resolutions=(8, 4)),
         generator=GeneratorConfig(
@@ -90,3 +90,13 @@ def tiny_config(root: Path, output: Path, base: Path, **changes: Any) -> FineTun
         ),
     )
     return dataclasses.replace(config, **changes)
+
+
+def window_config(root: Path, output: Path, base: Path, **changes: Any) -> FineTuneConfig:
+    """Return :func:`tiny_config` for windows of the images: only defects are drawn, each from a copied one."""
+    config = tiny_config(root, output, base, **changes)
+    data = dataclasses.replace(config.data, windows="auto", windows_per_defect=4, rotate=False)
+    sampling = dataclasses.replace(
+        config.sampling, copied_share=1.0, copied_strength=0.4, background="reference", mask_threshold=0.3
+    )
+    return dataclasses.replace(config, data=data, sampling=sampling)

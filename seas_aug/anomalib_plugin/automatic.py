@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from seas_aug.anomalib_plugin.leakage import EVALUATION_SUBSETS
 from seas_aug.anomalib_plugin.lock import only_one
 from seas_aug.atomic import atomic_folder, atomic_write_text
 from seas_aug.base.load import resolve_base
-from seas_aug.config import DataConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
+from seas_aug.config import DataConfig, DrawConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.anomalib_source import category_from_datamodule
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.decode import content_hash
@@ -46,7 +46,7 @@ class AutomaticSettings:
     anomaly_types: tuple[str, ...] | None
     num_images: int
     seed: int
-    strength: float | None = None
+    drawing: DrawConfig = field(default_factory=DrawConfig)
     accelerator: str = "auto"
 
 
@@ -138,7 +138,7 @@ def prepare_pool(
                     output=pool,
                     num_images=settings.num_images,
                     seed=settings.seed,
-                    strength=settings.strength,
+                    settings=settings.drawing,
                     accelerator=settings.accelerator,
                     **options,
                 )
@@ -181,7 +181,7 @@ def stream_folder(settings: AutomaticSettings, run: Path) -> Path:
     """Return where the pairs of a stream lie in the cache, so that a later run goes on with them.
 
     Args:
-        settings: cache, types, number of pairs, strength and seed are read.
+        settings: cache, types, number of pairs, drawing and seed are read.
         run: a fine-tuned run.
     """
     from seas_aug.generate.model_hash import find_model, model_hash
@@ -239,8 +239,9 @@ def _link(files: Iterable[Path], folder: Path, ending: str) -> None:
 
 
 def _pool_key(settings: AutomaticSettings, model: str, what: str | tuple[str, ...] | None) -> str:
-    strength = [] if settings.strength is None else [settings.strength]
-    return _key([model, settings.num_images, what, settings.seed, *strength])
+    from seas_aug.generate.run import plain_settings
+
+    return _key([model, settings.num_images, what, settings.seed, plain_settings(settings.drawing)])
 
 
 def _key(parts: list[Any]) -> str:

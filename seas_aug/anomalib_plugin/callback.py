@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,16 @@ from seas_aug.anomalib_plugin.automatic import (
     select_from_datamodule,
     stream_folder,
 )
-from seas_aug.anomalib_plugin.cutpaste import CutPastePool
 from seas_aug.anomalib_plugin.leakage import LeakFilter, restore_evaluation
 from seas_aug.anomalib_plugin.one_class import AddedNormals, normal_images
+from seas_aug.anomalib_plugin.opponents import opponent_pool
 from seas_aug.anomalib_plugin.options import check_options
 from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry
 from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters, is_one_class
-from seas_aug.anomalib_plugin.sources import DefectSource, NoDefects, Origin, TripleSource
+from seas_aug.anomalib_plugin.sources import DefectSource, Origin, TripleSource
 from seas_aug.anomalib_plugin.streamed import Follower, Producer, StreamedPool
 from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets
+from seas_aug.config import DrawConfig
 from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
@@ -50,7 +53,8 @@ class SeasAugmentation(Callback):
         run: run folder of ``seas-aug finetune``.
         generated: folder of ``seas-aug generate``; no SeaS model is needed then.
         source: ``seas`` trains on generated pairs. The others are to compare with, on the same evaluation images:
-            ``cutpaste`` pastes the few-shot defects on normal images, ``perlin`` leaves the detector as it is, and
+            ``cutpaste`` pastes the few-shot defects on normal images, ``placed_paste`` where SeaS would draw them (but
+            draws nothing), ``perlin`` leaves the detector as it is, and
             ``none`` takes its own image anomalies away. Only ``seas`` adds normal images to a one-class detector.
         root: folder in MVTec layout with the few-shot defect images, instead of the datamodule's own test set
             (automatic fine-tuning only).
@@ -62,8 +66,8 @@ class SeasAugmentation(Callback):
         anomaly_types: only these types; None takes all of them.
         num_images: pairs generated per type, or normal images for a one-class detector, where no ``generated`` folder
             is given.
-        strength: how much of each image is redrawn, above 0 and up to the noise that the model was fine-tuned on; None
-            takes the model's own. For pairs that are made now.
+        drawing: for pairs that are made now: the region where defects may lie, your own masks, which normal images,
+            how many defects and how large, their severity, see :class:`~seas_aug.config.DrawConfig`.
         probability: share of the images in a batch that get a defect; None takes the detector's own default.
         perlin_ratio: share of those defects that come from anomalib's Perlin source.
         seed: seed of every draw.
@@ -90,7 +94,7 @@ class SeasAugmentation(Callback):
         cache: str | None = None,
         anomaly_types: list[str] | None = None,
         num_images: int = 100,
-        strength: float | None = None,
+        drawing: DrawConfig | None = None,
         probability: float | None = None,
         perlin_ratio: float = 0.0,
         seed: int = 0,
@@ -123,7 +127,7 @@ class SeasAugmentation(Callback):
             anomaly_types=tuple(anomaly_types) if anomaly_types else None,
             num_images=num_images,
             seed=seed,
-            strength=strength,
+            drawing=drawing or DrawConfig(),
         )
         self._datamodule: Any = None
         self._filter: LeakFilter | None = None
@@ -225,7 +229,7 @@ class SeasAugmentation(Callback):
     def _check_options(self) -> None:
         names = ("probability", "perlin_ratio", "source", "generated", "stream", "stream_uses", "stream_max_uses")
         own = {name: getattr(self, name) for name in names}
-        check_options({**own, "strength": self.settings.strength, "num_images": self.settings.num_images})
+        check_options({**own, "drawing": self.settings.drawing, "num_images": self.settings.num_images})
 
     def _clean_evaluation(self, datamodule: Any) -> None:
         """Take the few-shot images out of validation and test: before anything that takes long, as it may refuse."""
@@ -258,6 +262,7 @@ class SeasAugmentation(Callback):
         return {
             "seas": f"training on {len(pool)} pairs of {types}",
             "cutpaste": f"training on {len(pool)} few-shot defects of {types}, pasted on normal images",
+            "placed_paste": f"training on {len(pool)} few-shot defects of {types}, pasted where they fit",
             "none": "training without the detector's own image anomalies",
         }[self.source]
 
@@ -274,12 +279,8 @@ class SeasAugmentation(Callback):
         return [entry for entries in chosen.values() for entry in entries]
 
     def _pool(self, trainer: Trainer, datamodule: Any, reserved: list[PoolEntry]) -> TripleSource:
-        if self.source == "none":
-            return NoDefects()
-        if self.source == "cutpaste":
-            samples = datamodule.train_data.samples
-            normals = [Path(path) for path in samples["image_path"][samples["label_index"] == 0]]
-            return CutPastePool(dict(self._few_shot(datamodule).few_shot), normals, self.settings.anomaly_types)
+        if self.source != "seas":
+            return opponent_pool(self.source, datamodule, partial(self._saved_split, datamodule), self.settings)
         if self.stream:
             return self._streamed(trainer)
         return PairPool(self._pool_folder(), self.settings.anomaly_types, without=reserved)
@@ -296,7 +297,7 @@ class SeasAugmentation(Callback):
             seed=self.settings.seed + 1,  # other pairs than those of a fixed pool, which validation may have
             accelerator=self.stream_accelerator,
             threads=self.stream_threads,
-            strength=self.settings.strength,
+            drawing=self.settings.drawing,
         )
         self._producer = Producer(settings) if trainer.is_global_zero else Follower(settings)
         return StreamedPool(
@@ -308,13 +309,14 @@ class SeasAugmentation(Callback):
             max_uses=self.stream_max_uses,
         )
 
-    def _few_shot(self, datamodule: Any) -> FewShotSplit:
-        """Return the few-shot images themselves, as cut-paste needs them."""
+    def _saved_split(self, datamodule: Any) -> tuple[FewShotSplit, Sequence[Path]]:
+        """Return the few-shot defects and the normal images that SeaS draws on."""
         for folder in (self.run, self.generated):
             if folder is not None:
-                return load_split(folder / "split.json").split
+                saved = load_split(folder / "split.json")
+                return saved.split, saved.normals
         self._selection = self._selection or select_from_datamodule(datamodule, self.settings)
-        return self._selection.split
+        return self._selection.split, self._selection.normals
 
     def _few_shot_hashes(self, datamodule: Any) -> set[str]:
         if self.run is not None:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from seas_aug.anomalib_plugin.pool import Triple
+from seas_aug.anomalib_plugin.sources import Triple
 from seas_aug.data.category import DefectSample
 from seas_aug.data.decode import read_mask, read_rgb
 from seas_aug.data.images import resize_mask
-from seas_aug.data.variation import move_defect, paste_defect, warp
+from seas_aug.data.paste import paste_defect
+from seas_aug.data.variation import move_defect, warp
 from seas_aug.errors import SeasError
 
 _KEPT = 512  # decoded pictures kept in memory

@@ -26,7 +26,8 @@ def normal_images(folder: Path) -> list[Path]:
     Raises:
         SeasError: no manifest, no normal image in it, or one is missing.
     """
-    files = [folder / record["file"] for record in read_manifest(folder) if record["folder"] == NORMAL_FOLDER]
+    records = [record for record in read_manifest(folder) if record["folder"] == NORMAL_FOLDER]
+    files = [folder / record["file"] for record in records if record["file"]]  # a refused seed has none
     if not files:
         message = f"{folder / MANIFEST} lists no normal image; run `seas-aug generate` with --normal."
         raise SeasError(message)

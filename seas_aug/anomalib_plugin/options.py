@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from seas_aug.anomalib_plugin.sources import Origin
+from seas_aug.config import DrawConfig
 from seas_aug.errors import SeasError
 
 
@@ -35,12 +36,7 @@ def check_options(options: Mapping[str, Any]) -> None:
             "augmentation.stream renews pairs of a fine-tuned model; give `run`, or neither `run` nor `generated`."
         )
         raise SeasError(message)
-    strength = options["strength"]
-    if strength is not None and not 0 < strength <= 1:
-        raise SeasError(f"augmentation.strength is {strength}; give a number above 0 and up to 1.")
-    if strength is not None and not made_now:
-        message = "augmentation.strength says how pairs are made; leave it out with `generated` or other sources."
-        raise SeasError(message)
+    _check_drawing(options["drawing"], made_now or options["source"] == "placed_paste")
     most, least = options["stream_max_uses"], options["stream_uses"]
     if most is not None and 1 <= most < least:
         message = (
@@ -52,3 +48,14 @@ def check_options(options: Mapping[str, Any]) -> None:
         number = options[name]
         if number is not None and number < 1:
             raise SeasError(f"augmentation.{name} is {number}; give at least 1{what}.")
+
+
+def _check_drawing(drawing: DrawConfig, drawn_now: bool) -> None:
+    if drawing != DrawConfig() and not drawn_now:
+        message = "augmentation.drawing says how pairs are made; leave it out with `generated` or other sources."
+        raise SeasError(message)
+    for name in ("region", "masks"):  # before a model is fine-tuned, which takes long
+        path = getattr(drawing, name)
+        if path is not None and not path.exists():
+            message = f"augmentation.drawing.{name} is {path}, which does not exist; give an image file or a folder of "
+            raise SeasError(message + "them.")

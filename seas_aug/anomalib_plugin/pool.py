@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from seas_aug.anomalib_plugin.sources import Triple
+from seas_aug.data.decode import read_mask, read_rgb
+from seas_aug.data.images import resize_mask
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import MANIFEST
 from seas_aug.generate.writer import read_manifest as read_lines
-
-Triple = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,52 +39,34 @@ class PoolEntry:
     anomaly_type: str
 
 
-class PairPool:
-    """Triples of a generated folder, loaded when they are drawn.
+Entry = TypeVar("Entry", bound=Hashable)
+
+
+class TriplePool(ABC, Generic[Entry]):
+    """Triples that are made when they are drawn, and kept in memory at the detector's size.
 
     Each pass hands out every triple once, in an order that the caller's generator draws, so that no two epochs look
     alike and no triple is left out.
 
     Args:
-        folder: what ``seas-aug generate --output`` wrote (``manifest.jsonl`` in it names the files).
-        anomaly_types: only these types (``a+b`` for recombined ones); None takes all of them.
-        cache_bytes: bound on the decoded pictures kept in memory.
-        without: pairs that are not to be drawn.
+        entries: what the triples are made from.
+        cache_bytes: bound on the pictures kept in memory.
 
     Attributes:
+        entries: as given.
+        anomaly_types: types of the defects.
         native_size: height and width of the pictures in pixels, as the first of them has it.
-
-    Raises:
-        SeasError: no manifest, a file that is missing, an unknown type, or no pair at all.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        anomaly_types: Sequence[str] | None = None,
-        cache_bytes: int = 512 * 2**20,
-        without: Sequence[PoolEntry] = (),
-    ) -> None:
-        self.folder = Path(folder)
-        entries = read_manifest(self.folder)
-        known = sorted({entry.anomaly_type for entry in entries})
-        wanted = {name if name in known else "+".join(sorted(name.split("+"))) for name in anomaly_types or ()}
-        unknown = sorted(wanted - set(known))
-        if unknown:
-            message = f"{self.folder} has no pairs of type {', '.join(unknown)}; it has {', '.join(known)}."
-            raise SeasError(message)
-        chosen = tuple(entry for entry in entries if not wanted or entry.anomaly_type in wanted)
-        self.entries = tuple(entry for entry in chosen if entry not in without)
-        if not self.entries:
-            message = f"all {len(chosen)} pairs of {self.folder} are evaluated on, so none is left; generate more."
-            raise SeasError(message)
-        self.anomaly_types = tuple(sorted({entry.anomaly_type for entry in self.entries}))
-        height, width = _read(self.entries[0].image, cv2.IMREAD_COLOR).shape[:2]
-        self.native_size = (int(height), int(width))
+    anomaly_types: tuple[str, ...]
+    native_size: tuple[int, int]
+
+    def __init__(self, entries: Sequence[Entry], cache_bytes: int = 512 * 2**20) -> None:
+        self.entries = tuple(entries)
         self._cache_bytes = cache_bytes
         self._held_bytes = 0
-        self._cache: OrderedDict[tuple[Path, int, int], Triple] = OrderedDict()
-        self._deck: list[PoolEntry] = []
+        self._cache: OrderedDict[tuple[Entry, int, int], Triple] = OrderedDict()
+        self._deck: list[Entry] = []
 
     def __len__(self) -> int:
         """Number of triples."""
@@ -112,27 +95,72 @@ class PairPool:
         """Forget what is left of the current pass; the next draw starts a new one."""
         self._deck.clear()
 
-    def _next(self, generator: torch.Generator) -> PoolEntry:
+    @abstractmethod
+    def _make(self, entry: Entry, size: tuple[int, int]) -> Triple:
+        """Return a triple as uint8: ``[3, H, W]``, ``[1, H, W]`` of 0 and 1, ``[3, H, W]``."""
+
+    def _next(self, generator: torch.Generator) -> Entry:
         if not self._deck:
             order = torch.randperm(len(self.entries), generator=generator).tolist()
             self._deck = [self.entries[index] for index in order]
         return self._deck.pop()
 
-    def _load(self, entry: PoolEntry, size: tuple[int, int]) -> Triple:
-        key = (entry.image, *size)
+    def _load(self, entry: Entry, size: tuple[int, int]) -> Triple:
+        key = (entry, *size)
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        triple = (
-            read_picture(entry.image, size),
-            read_mask_file(entry.mask, size),
-            read_picture(entry.reference, size),
-        )
+        triple = self._make(entry, size)
         self._cache[key] = triple
         self._held_bytes += _bytes(triple)
         while self._held_bytes > self._cache_bytes and self._cache:
             self._held_bytes -= _bytes(self._cache.popitem(last=False)[1])
         return triple
+
+
+class PairPool(TriplePool[PoolEntry]):
+    """Triples of a generated folder, each seen whole, as the detector sees its other images.
+
+    Args:
+        folder: what ``seas-aug generate --output`` wrote (``manifest.jsonl`` in it names the files).
+        anomaly_types: only these types (``a+b`` for recombined ones); None takes all of them.
+        cache_bytes: bound on the decoded pictures kept in memory.
+        without: pairs that are not to be drawn.
+
+    Raises:
+        SeasError: no manifest, a file that is missing, an unknown type, or no pair at all.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        anomaly_types: Sequence[str] | None = None,
+        cache_bytes: int = 512 * 2**20,
+        without: Sequence[PoolEntry] = (),
+    ) -> None:
+        self.folder = Path(folder)
+        entries = read_manifest(self.folder)
+        known = sorted({entry.anomaly_type for entry in entries})
+        wanted = {name if name in known else "+".join(sorted(name.split("+"))) for name in anomaly_types or ()}
+        unknown = sorted(wanted - set(known))
+        if unknown:
+            message = f"{self.folder} has no pairs of type {', '.join(unknown)}; it has {', '.join(known)}."
+            raise SeasError(message)
+        chosen = tuple(entry for entry in entries if not wanted or entry.anomaly_type in wanted)
+        super().__init__([entry for entry in chosen if entry not in without], cache_bytes)
+        if not self.entries:
+            message = f"all {len(chosen)} pairs of {self.folder} are evaluated on, so none is left; generate more."
+            raise SeasError(message)
+        self.anomaly_types = tuple(sorted({entry.anomaly_type for entry in self.entries}))
+        height, width = read_rgb(self.entries[0].image).shape[:2]
+        self.native_size = (int(height), int(width))
+
+    def _make(self, entry: PoolEntry, size: tuple[int, int]) -> Triple:
+        return (
+            read_picture(entry.image, size),
+            read_mask_file(entry.mask, size),
+            read_picture(entry.reference, size),
+        )
 
 
 def read_manifest(folder: Path) -> list[PoolEntry]:
@@ -165,29 +193,15 @@ def read_manifest(folder: Path) -> list[PoolEntry]:
     return entries
 
 
-def _read(path: Path, flags: int) -> cv2.typing.MatLike:
-    try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), flags)  # imread wants a path in the system's own letters
-    except (OSError, cv2.error):
-        image = None
-    if image is None:
-        message = f"{path} cannot be read as an image; replace it, or generate the folder again."
-        raise SeasError(message)
-    return image
-
-
 def read_picture(path: Path, size: tuple[int, int]) -> Tensor:
     """Return uint8 ``[3, H, W]``, resized just as anomalib resizes the pictures beside it."""
-    image = torch.from_numpy(cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
+    image = torch.from_numpy(read_rgb(path).copy()).permute(2, 0, 1)
     return transforms.resize(image, list(size), antialias=True).contiguous()
 
 
 def read_mask_file(path: Path, size: tuple[int, int]) -> Tensor:
     """Return uint8 ``[1, H, W]`` of 0 and 1; a defect thinner than a pixel of the new size survives."""
-    mask = torch.from_numpy(_read(path, cv2.IMREAD_GRAYSCALE) > 127)[None].float()
-    share = transforms.resize(mask, list(size), antialias=True)
-    kept = share >= 0.5
-    return (kept if kept.any() else share > 0).to(torch.uint8)
+    return torch.from_numpy(resize_mask(read_mask(path), size[1], size[0]).copy())[None]
 
 
 def _bytes(triple: Triple) -> int:

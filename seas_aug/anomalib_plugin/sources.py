@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-Origin = Literal["none", "perlin", "cutpaste", "seas"]
+Origin = Literal["none", "perlin", "cutpaste", "placed_paste", "seas"]
+Triple = tuple[Tensor, Tensor, Tensor]
+"""Defect image, mask and the normal image it was made from."""
 
 
 class TripleSource(Protocol):

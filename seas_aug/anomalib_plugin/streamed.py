@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
-from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry, Triple, read_manifest
+from seas_aug.anomalib_plugin.pool import PairPool, read_manifest
+from seas_aug.anomalib_plugin.sources import Triple
 from seas_aug.atomic import clear_disk_errors
 from seas_aug.errors import SeasError
 from seas_aug.generate.stream import LOCKED, STOP, StreamSettings, why_ended
-from seas_aug.generate.writer import MANIFEST
+from seas_aug.generate.writer import MANIFEST, pairs_made
 
 logger = logging.getLogger(__name__)
 _PAUSE = 0.2
@@ -217,7 +218,7 @@ class StreamedPool(PairPool):
         self._warned = self._warned_of_waiting = False
         wait_for(producer, Path(folder), anomaly_types, first)
         super().__init__(folder, anomaly_types)
-        self._distinct, self._newest = len(self.entries), _newest(self.entries)
+        self._distinct, self._made = len(self.entries), pairs_made(self.folder)
         self._seen: tuple[int, int] | None = None
 
     @property
@@ -301,20 +302,12 @@ class StreamedPool(PairPool):
         before = set(self.entries)
         self.entries = tuple(e for e in read_manifest(self.folder) if e.anomaly_type in self.anomaly_types)
         new = [entry for entry in self.entries if entry not in before]
-        for name, index in _newest(self.entries).items():
-            self._distinct += max(0, index - self._newest[name])
-            self._newest[name] = max(index, self._newest[name])
+        made = pairs_made(self.folder)
+        self._distinct += sum(max(0, made.get(name, 0) - self._made.get(name, 0)) for name in self.anomaly_types)
+        self._made = made
         there = set(self.entries)
         # New pairs are drawn next: each is there for a while only.
         self._deck = [*(entry for entry in self._deck if entry in there), *new]
-
-
-def _newest(entries: Sequence[PoolEntry]) -> dict[str, int]:
-    """Return the highest number of each type; they count up from 0, so that it tells of pairs gone unseen too."""
-    newest: dict[str, int] = {}
-    for entry in entries:
-        newest[entry.anomaly_type] = max(int(entry.image.stem), newest.get(entry.anomaly_type, 0))
-    return newest
 
 
 def wait_for(producer: Producer | Follower, folder: Path, types: Sequence[str], count: int) -> None:

@@ -129,7 +129,7 @@ def _load(source: str, name: str) -> BaseModels:
         )
         raise SeasError(message)
     _check_fit(unet, vae, text_encoder, name)
-    from seas_aug.base.latents import latent_scale
+    from seas_aug.latents.codec import latent_scale
 
     image_size = int(unet.config.sample_size) * latent_scale(vae)
     return BaseModels(unet, vae, text_encoder, tokenizer, scheduler, image_size, name, predictor)

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from seas_aug.atomic import atomic_write_text
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.devices import check_devices
 from seas_aug.benchmark.estimate import cell_work, seas_work
-from seas_aug.benchmark.grid import Cell, needs_seas, plan_cells
+from seas_aug.benchmark.grid import CategoryFolders, Cell, needs_seas, plan_cells
 from seas_aug.benchmark.prepare import textures_of
 from seas_aug.benchmark.runner import run_cells
 from seas_aug.benchmark.schedule import Schedule
@@ -28,11 +29,27 @@ _SHOWN = {
 }
 
 
-def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
+class ReportWriter(Protocol):
+    """Writes the pages of a benchmark."""
+
+    def __call__(
+        self,
+        output: Path,
+        cells: Sequence[Cell],
+        store: CellStore,
+        folders: Mapping[str, CategoryFolders],
+        summary: dict[str, Any],
+        settings: dict[str, Any],
+    ) -> None:
+        """Write them into ``output``."""
+
+
+def run_benchmark(config: BenchmarkConfig, write_report: ReportWriter | None = None) -> dict[str, Any]:
     """Measure what is missing and write ``summary.json``, ``config.json`` and the report beside the cells.
 
     Args:
         config: all settings.
+        write_report: writes the pages; None leaves them out.
 
     Returns:
         The headline, see :func:`~seas_aug.benchmark.summary.summarise`, with ``failed``, the number of cells that
@@ -45,8 +62,6 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         return plan(config)
     for entry in config.categories:
         read_mvtec_folder(entry.root)  # all mistakes before anything that takes hours
-    from seas_aug.report.benchmark_page import write_report
-
     grids = config.grids()
     config.seas_settings()
     plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
@@ -60,7 +75,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     cells = schedule.cells()
     found = summarise(cells, store, config.draws)
     atomic_write_text(config.output / "summary.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
-    write_report(config.output, cells, store, schedule.folders(), found, as_plain(config))
+    if write_report is not None:
+        write_report(config.output, cells, store, schedule.folders(), found, as_plain(config))
     print(format_table(table(cells, store)))
     return {**found, "failed": failed + schedule.impossible}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seas_aug.benchmark.grid import TaskGrid, needs_seas
+from seas_aug.benchmark.sources import QUALITY_FEATURES, QUALITY_SOURCES, SEGMENTATION_SOURCES
 from seas_aug.config import FineTuneConfig
 from seas_aug.errors import SeasError
 
@@ -33,10 +34,7 @@ COMPACT_NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-SEGMENTATION_SOURCES = ("few_shot", "cutpaste", "seas")
-QUALITY_SOURCES = ("perlin", "cutpaste", "seas")
 _COUNTS = ("anomaly_types", "defects", "normals")
-QUALITY_FEATURES = {"wavelets": 128, "inception": 256}  # side of the images in pixels
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ class BenchmarkConfig:
         detectors: synthesis-based detectors, by the names of ``seas_aug.benchmark.detectors.VARIANTS``.
         one_class: detectors that learn from normal images alone, by those names.
         segmentation: segmentation networks by a name of your own, with the arguments of ``SegmentationSettings``.
-        detection_sources: sources of anomalies for the detectors.
+        detection_sources: sources of anomalies for the detectors. ``placed_paste``, the few-shot defects pasted where
+            SeaS draws, is what drawing itself has to beat; it is measured where it is named.
         quality: features of the images' own quality (IS, KID, IC-LPIPS): ``wavelets`` needs no download, ``inception``
             is the paper's; empty leaves it out.
         segmentation_sources: sources of defects for the segmentation networks; ``few_shot`` is the real ones alone.

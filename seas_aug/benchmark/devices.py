@@ -27,7 +27,7 @@ _PRELOADED = [
     "seas_aug.benchmark.segmentation",
     "seas_aug.finetune.run",
     "seas_aug.generate.run",
-    "seas_aug.report.environment",
+    "seas_aug.environment",
     "segmentation_models_pytorch",  # where it is missing, the job says so
 ]
 Job = Callable[[], object]

@@ -50,10 +50,10 @@ def seas_work(config: FineTuneConfig) -> SeasWork:
     """
     import torch
 
-    from seas_aug.base.latents import latent_statistics
     from seas_aug.evaluate.real_images import LOW_NOISE_TIMESTEPS
+    from seas_aug.latents.codec import latent_statistics
+    from seas_aug.masks.features import read_features
     from seas_aug.masks.predictor import MaskPredictor
-    from seas_aug.masks.training import read_features
 
     unet, vae, native = _networks(config.base)
     size = config.data.image_size or native

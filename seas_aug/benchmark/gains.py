@@ -19,11 +19,11 @@ from seas_aug.errors import SeasError
 ALL = "all"  # in place of the name of a network or category: the mean over them
 HEADLINE = {"detection": "pixel_ap", "one_class": "image_ap", "segmentation": "pixel_iou"}
 OPPONENTS = {
-    "detection": ("perlin", "cutpaste"),
+    "detection": ("perlin", "cutpaste", "placed_paste"),
     "one_class": ("none",),
-    "segmentation": ("few_shot", "cutpaste"),
+    "segmentation": ("few_shot", "cutpaste", "placed_paste"),
 }
-_OWN = {"model", "pairs", "textures"}  # settings that differ between sources
+_OWN = {"model", "pairs", "textures", "drawing"}  # settings that differ between sources
 
 
 def pixel_ap_of(scores: CellScores) -> Figure:

@@ -14,15 +14,16 @@ from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.config import Resize
 from seas_aug.data.category import DefectSample, read_mvtec_folder
 from seas_aug.data.decode import read_mask
-from seas_aug.data.images import load_image, load_mask, to_model_range
+from seas_aug.data.images import to_model_range
+from seas_aug.data.pictures import seen_defects
+from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.errors import SeasError
 from seas_aug.evaluate.mask_overlap import mask_overlap
 from seas_aug.evaluate.real_images import mask_probabilities
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 
 
 def measure_masks(folders: CategoryFolders, seed: int, batch_size: int = 8) -> dict[str, Any]:
-    """Compare the masks that a run predicts on real defects with their true ones, at the size of its model.
+    """Compare the masks that a run predicts on real defects with their true ones, as its model sees them.
 
     The masks of generated pairs have no truth to compare with; they come from the same predictor, and lie near the
     defect that was copied, if one was. It is told the type of each image, as it is when it generates, so its figures
@@ -48,7 +49,7 @@ def measure_masks(folders: CategoryFolders, seed: int, batch_size: int = 8) -> d
     types: dict[str, dict[str, float]] = {}
     for name, samples in read_mvtec_folder(folders.root).defects.items():
         if name in pipe.anomaly_types:
-            shown = [one for one in samples if one.image in tested and _in_view(one.mask, resize)]
+            shown = [one for one in samples if one.image in tested and (pipe.sides or _in_view(one.mask, resize))]
             if shown:
                 types[name] = _measure_type(pipe, shown, resize, seed, batch_size)
     if not types:
@@ -92,11 +93,11 @@ def _in_view(mask: Path, resize: Resize) -> bool:
 def _measure_type(
     pipe: SeaSPipeline, samples: list[DefectSample], resize: Resize, seed: int, batch_size: int
 ) -> dict[str, float]:
-    size, parts = int(pipe.config.image_size), []
-    for start in range(0, len(samples), batch_size):
-        batch = samples[start : start + batch_size]
-        images = to_model_range(torch.stack([load_image(one.image, size, resize) for one in batch]))
-        parts.append(mask_probabilities(pipe, images, [one.anomaly_type for one in batch], seed=seed))
-    truth = torch.stack([load_mask(one.mask, size, resize) for one in samples])
+    images, truth = seen_defects(samples, int(pipe.config.image_size), pipe.sides, resize)
+    names = [one.anomaly_type for one in samples]
+    parts = [
+        mask_probabilities(pipe, to_model_range(batch), names[begin : begin + batch_size], seed=seed)
+        for begin, batch in zip(range(0, len(names), batch_size), images.split(batch_size), strict=True)
+    ]
     found = mask_overlap(torch.cat(parts), truth, pipe.sampling.mask_threshold)
     return {"images": len(samples), "mask_iou": found.pooled, "mask_iou_per_image": found.per_image}

@@ -14,8 +14,8 @@ from torch import Tensor
 from seas_aug.anomalib_plugin.cutpaste import CutPastePool
 from seas_aug.anomalib_plugin.pool import PairPool
 from seas_aug.anomalib_plugin.textures import make_textures
-from seas_aug.benchmark.config import QUALITY_FEATURES, QUALITY_SOURCES
 from seas_aug.benchmark.grid import CategoryFolders
+from seas_aug.benchmark.sources import QUALITY_FEATURES, QUALITY_SOURCES
 from seas_aug.data.category import DefectSample, read_mvtec_folder
 from seas_aug.data.decode import content_hash
 from seas_aug.data.images import load_image, load_mask

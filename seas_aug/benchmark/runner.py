@@ -132,7 +132,7 @@ def measure_cell(cell: Cell, measure: Measure, store: CellStore) -> str | None:
     Raises:
         OSError: the row cannot be written.
     """
-    from seas_aug.report.environment import describe_environment
+    from seas_aug.environment import describe_environment
 
     reset_peak_memory()
     started = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from seas_aug.benchmark.config import BenchmarkConfig
 from seas_aug.benchmark.grid import CategoryFolders, Cell, needs_pairs, plan_cells
@@ -12,6 +13,7 @@ from seas_aug.benchmark.measure import Measurement
 from seas_aug.benchmark.prepare import Prepared, data_of, finish_beside, finished, folders_of, prepare_all
 from seas_aug.benchmark.runner import UNMEASURED, Preparation
 from seas_aug.benchmark.store import CellStore
+from seas_aug.generate.run import DRAWING
 
 
 class Schedule:
@@ -91,7 +93,11 @@ class Schedule:
         name, seeds = one.folders.name, self._config.seeds
         if one.folders.run not in self._data:  # every test image is decoded for it
             self._data[one.folders.run] = data_of(one.folders)
-        by_source = {"seas": {name: one.pairs}, "perlin": {name: self._textures}}
+        by_source: dict[str, dict[str, dict[str, Any]]] = {
+            "seas": {name: one.pairs},
+            "perlin": {name: self._textures},
+            "placed_paste": {name: {"drawing": DRAWING}},
+        }
         return plan_cells(self._grids, [name], seeds, {name: self._data[one.folders.run]}, by_source)
 
     def _ordered(self, cells: list[Cell]) -> list[Cell]:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from seas_aug.anomalib_plugin.cutpaste import CutPastePool
+from seas_aug.anomalib_plugin.placed_paste import PlacedPastePool
 from seas_aug.anomalib_plugin.pool import PairPool
 from seas_aug.anomalib_plugin.sources import TripleSource
-from seas_aug.benchmark.config import SEGMENTATION_SOURCES
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.benchmark.predictions import Predictions
+from seas_aug.benchmark.sources import SEGMENTATION_SOURCES
 from seas_aug.benchmark.test_set import TruePictures, load_masks
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.images import load_image
@@ -65,7 +66,7 @@ class TrainingBatches(Dataset):
 
     Args:
         folders: the category, its run and its pairs.
-        source: ``few_shot`` for the real ones alone, ``cutpaste`` or ``seas``.
+        source: ``few_shot`` for the real ones alone, ``cutpaste``, ``placed_paste`` or ``seas``.
         settings: size, batches and number of updates.
         seed: seed of every draw.
 
@@ -77,7 +78,8 @@ class TrainingBatches(Dataset):
         if source not in SEGMENTATION_SOURCES:
             known = ", ".join(SEGMENTATION_SOURCES)
             raise SeasError(f"{source!r} is no source of defects for segmentation; give one of {known}.")
-        category, split = read_mvtec_folder(folders.root), load_split(folders.run / "split.json").split
+        category, saved = read_mvtec_folder(folders.root), load_split(folders.run / "split.json")
+        split = saved.split
         size = settings.size
         samples = split.samples
         self.real = torch.stack([load_image(one.image, size, "squash") for one in samples])
@@ -86,6 +88,8 @@ class TrainingBatches(Dataset):
         self.pool: TripleSource | None = None
         if source == "cutpaste":
             self.pool = CutPastePool(dict(split.few_shot), category.normals)
+        elif source == "placed_paste":
+            self.pool = PlacedPastePool(split, saved.normals)
         elif source == "seas":
             self.pool = PairPool(folders.generated)
         self.settings, self.seed = settings, seed

@@ -16,6 +16,7 @@ from seas_aug.anomalib_plugin.callback import SeasAugmentation
 from seas_aug.anomalib_plugin.lock import only_one
 from seas_aug.anomalib_plugin.sources import Origin
 from seas_aug.anomalib_plugin.textures import dtd_reachable, make_textures, stand_in_folder
+from seas_aug.config import DrawConfig
 
 _EVALUATING = ("fit", "train", "validate", "test")
 _DTD_DEFAULT = Path("datasets/dtd")
@@ -58,9 +59,15 @@ class SeasCLI(AnomalibCLI):
         _add_ignored(parser)
 
     def before_instantiate_classes(self) -> None:
-        """Let detectors that want DTD start without it, see :mod:`seas_aug.anomalib_plugin.textures`."""
+        """Let detectors that want DTD start without it, see :mod:`seas_aug.anomalib_plugin.textures`.
+
+        Raises:
+            SeasError: a setting of drawing is out of range.
+        """
         super().before_instantiate_classes()
         options = self.config.get(str(self.subcommand))
+        if options is not None:
+            _check_drawing(options.get("augmentation"))
         if options is not None and options.get("model") is not None:
             _fill_dtd_dir(options["model"], options.get("augmentation"))
 
@@ -93,6 +100,14 @@ def _add_ignored(parser: ArgumentParser) -> None:
     """Add what anomalib saves of a training, so that the saved file can be read by predict and export too."""
     for name in _SAVED_BY_TRAINING:
         parser.add_argument(f"--{name}", type=Any, default=None, help="Of a training; not used here.")
+
+
+def _check_drawing(augmentation: Any) -> None:
+    """Refuse settings of drawing in one sentence, which jsonargparse would bury in an account of all that it tried."""
+    options = None if augmentation is None or isinstance(augmentation, str) else augmentation.get("init_args")
+    drawing = None if options is None else options.get("drawing")
+    if drawing is not None:
+        DrawConfig(**drawing.as_dict())
 
 
 def _fill_dtd_dir(model: Any, augmentation: Any) -> None:

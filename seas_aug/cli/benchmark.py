@@ -45,8 +45,9 @@ def run(arguments: Sequence[str]) -> None:
         return
     config = read_config(arguments)
     from seas_aug.benchmark.command import run_benchmark
+    from seas_aug.report.benchmark_page import write_report
 
-    result = run_benchmark(config)
+    result = run_benchmark(config, write_report)
     print(json.dumps(result, indent=1, sort_keys=True))
     if result.get("failed"):
         message = f"{result['failed']} cell(s) failed; their errors are in {config.output}/cells, and above."

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
+
+from seas_aug.config import DrawConfig
 
 _TYPES = "--anomaly_type"
 
@@ -33,20 +36,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--normal", action="store_true", help="Write normal images too, into train/good.")
     parser.add_argument("--seed", type=int, default=0, help="Same seed, same pixels, whatever the batch size.")
     parser.add_argument("--batch_size", type=int, default=8, help="Images drawn at a time.")
-    parser.add_argument(
-        "--strength",
-        type=float | None,
-        default=None,
-        help="Noise on every start, up to what the run was fine-tuned on.",
-    )
-    parser.add_argument(
-        "--copied_share",
-        type=float | None,
-        default=None,
-        help="Share of the defect images that start from a copied few-shot defect, not the reference alone.",
-    )
-    parser.add_argument("--guidance_scale", type=float | None, default=None, help="Classifier-free guidance.")
-    parser.add_argument("--num_inference_steps", type=int | None, default=None, help="Solver steps.")
+    parser.add_class_arguments(DrawConfig, None, sub_configs=False)
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")
     return parser
 
@@ -85,15 +75,15 @@ def run(arguments: Sequence[str]) -> None:
         anomaly_types=options.anomaly_type,
         normal=options.normal,
         seed=options.seed,
+        settings=DrawConfig(**{field.name: options[field.name] for field in dataclasses.fields(DrawConfig)}),
         batch_size=options.batch_size,
-        strength=options.strength,
-        guidance_scale=options.guidance_scale,
-        num_inference_steps=options.num_inference_steps,
-        copied_share=options.copied_share,
         accelerator=options.accelerator,
     )
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
     print(f"seas-aug: {options.output} has {counts} ({result.made} made now in {result.seconds:.0f} s).")
+    for name, reasons in result.refused.items():
+        why = ", ".join(f"{reason} {times}x" for reason, times in reasons.items())
+        print(f"seas-aug: {name}: the gate refused seeds: {why}.")
 
 
 def _join_types(arguments: list[str]) -> list[str]:

@@ -11,8 +11,8 @@ import lightning
 from torch.utils.data import DataLoader
 
 from seas_aug.config import DataConfig, VariationConfig
-from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.mixed_dataset import MixedDataset
+from seas_aug.data.pictures import Pictures
 from seas_aug.data.varied_dataset import VariedDataset
 from seas_aug.errors import SeasError
 
@@ -26,26 +26,19 @@ class FewShotDataModule(lightning.LightningDataModule):
     index of a varied image is -1.
 
     Args:
-        split: its few-shot samples are the anomalies.
-        normals: normal images, of which ``config.num_normals`` evenly spread ones are used.
-        config: resize, augmentation, ``num_normals`` and ``num_workers``.
-        image_size: side of the square in pixels.
+        pictures: anomalies and normals.
+        config: ``rotate``, ``flip`` and ``num_workers`` are used.
         batch_size: B.
         seed: base seed of the sequence.
         num_steps: batches of the whole training (updates x accumulation).
         start_step: batches already done; the first batch given is number ``start_step`` of the sequence.
         variation: how the images are varied beyond turning; None means not.
-
-    Raises:
-        SeasError: ``config.num_normals`` is less than 1.
     """
 
     def __init__(
         self,
-        split: FewShotSplit,
-        normals: Sequence[Path],
+        pictures: Pictures,
         config: DataConfig,
-        image_size: int,
         batch_size: int,
         seed: int,
         num_steps: int,
@@ -55,16 +48,8 @@ class FewShotDataModule(lightning.LightningDataModule):
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = config.num_workers
-        start = start_step * batch_size
-        mixed = MixedDataset(
-            split,
-            choose_normals(normals, config.num_normals),
-            config,
-            image_size,
-            num_items=max(0, num_steps - start_step) * batch_size,
-            seed=seed,
-            start_item=start,
-        )
+        start, items = start_step * batch_size, max(0, num_steps - start_step) * batch_size
+        mixed = MixedDataset(pictures, config, items, seed, start)
         self.dataset: MixedDataset | VariedDataset = mixed
         if variation is not None and variation.varies:
             self.dataset = VariedDataset(mixed, variation, seed, start)

@@ -36,12 +36,58 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         SeasError: the file is missing, corrupt, cut short, or has values other than 8- or 16-bit.
     """
-    pixels = _decode(path)
+    return as_rgb(read_native(path))
+
+
+def as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return pixels in the form that everything here calculates with.
+
+    Args:
+        pixels: uint8 or uint16, ``[H, W]``, or ``[H, W, C]`` in RGB order; an alpha channel is dropped.
+
+    Returns:
+        uint8 ``[H, W, 3]``; 16-bit values are divided by 257, grey is repeated.
+    """
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    channels = pixels.shape[2]
-    colour = pixels[:, :, 2::-1] if channels >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
+    colour = pixels[:, :, :3] if pixels.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
     return np.ascontiguousarray(colour)
+
+
+def read_native(path: Path) -> NDArray[Any]:
+    """Decode an image file with its own depth and channels.
+
+    Args:
+        path: png, jpg, bmp, tif or webp file.
+
+    Returns:
+        uint8 or uint16, ``[H, W]`` for a grey image, else ``[H, W, 3]`` in RGB order or ``[H, W, 4]`` with alpha;
+        read-only.
+
+    Raises:
+        SeasError: as for :func:`read_rgb`.
+    """
+    pixels = _decode(path)
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        pixels = pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]]
+    elif pixels.ndim == 3:
+        pixels = pixels[:, :, 0]
+    pixels.setflags(write=False)
+    return pixels
+
+
+def write_native(pixels: NDArray[Any]) -> bytes:
+    """Encode pixels as PNG, which keeps every bit.
+
+    Args:
+        pixels: uint8 or uint16, ``[H, W]``, ``[H, W, 3]`` in RGB order or ``[H, W, 4]`` with alpha.
+    """
+    if pixels.ndim == 3:
+        pixels = pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]]
+    _, data = cv2.imencode(".png", np.ascontiguousarray(pixels))
+    return bytes(data)
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -97,9 +143,7 @@ def _decode(path: Path) -> NDArray[Any]:
     if pixels is None:
         message = f"{path}: corrupt or no image ({len(data)} bytes); expected a whole image file, replace or remove it."
         raise SeasError(message)
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if pixels.dtype != np.uint8:
+    if pixels.dtype not in (np.uint8, np.uint16):
         message = f"{path}: values of type {pixels.dtype}; expected an 8- or 16-bit image, convert it."
         raise SeasError(message)
     pixels.setflags(write=False)

@@ -5,13 +5,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from seas_aug.config import VariationConfig
 from seas_aug.data.mixed_dataset import MixedDataset
+from seas_aug.data.paste import paste_defect
 from seas_aug.data.seeds import derive_seed
-from seas_aug.data.variation import move_defect, paste_defect, vary_light, warp, zoom
+from seas_aug.data.surroundings import misfit, ring
+from seas_aug.data.variation import move_defect, vary_light, warp, zoom
+
+_WINDOWS = 24  # normal windows of which a defect is copied onto the best fitting one
+_REACH = 16  # the side divided by this is how far the surroundings of a defect reach
 
 
 class VariedDataset(Dataset[dict[str, Any]]):
@@ -27,6 +33,7 @@ class VariedDataset(Dataset[dict[str, Any]]):
     def __init__(self, mixed: MixedDataset, config: VariationConfig, seed: int, start_item: int = 0) -> None:
         self.mixed = mixed
         self._config, self._seed, self._start = config, seed, start_item
+        self._candidates = _WINDOWS if mixed.pictures.are_windows else 1
 
     def __len__(self) -> int:
         return len(self.mixed)
@@ -47,11 +54,12 @@ class VariedDataset(Dataset[dict[str, Any]]):
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "variation", self._start + index))
         image, mask, changed = self._bent(item["anomaly_image"] / 2 + 0.5, item["mask"], generator)
         pasted = float(torch.rand((), generator=generator)) < self._config.paste_share
-        ground = int(torch.randint(0, len(self.mixed.normals), (), generator=generator))
+        grounds = torch.randint(0, self.mixed.pictures.num_normals, (self._candidates,), generator=generator).tolist()
         if pasted:
             # A normal of its own: the item's one is the counterexample and should differ by more than the defect.
-            code = self.mixed.draw(index).normal_augmentation
-            surface, *_ = self._bent(self.mixed.normal(ground, code) / 2 + 0.5, torch.zeros_like(mask), generator)
+            turn = self.mixed.draw(index).normal_augmentation
+            ground = _best_fitting(image, mask, [self.mixed.normal(one, turn) / 2 + 0.5 for one in grounds])
+            surface, *_ = self._bent(ground, torch.zeros_like(mask), generator)
             if self._config.move:
                 image, mask = move_defect(image, mask, generator)
             image = paste_defect(image, mask, surface)
@@ -76,3 +84,13 @@ class VariedDataset(Dataset[dict[str, Any]]):
         if warped < self._config.warp_share:
             image, mask = warp(image, mask, generator)
         return image, mask, zoomed < self._config.zoom_share or warped < self._config.warp_share
+
+
+def _best_fitting(image: torch.Tensor, mask: torch.Tensor, normals: list[torch.Tensor]) -> torch.Tensor:
+    """Return the normal picture ``[C, H, W]`` that looks most like what surrounds a defect."""
+    marked = mask[0].numpy().astype(np.uint8)
+    around = torch.from_numpy(ring(marked, max(2, len(marked) // _REACH))).bool()
+    if len(normals) == 1 or not around.any():
+        return normals[0]
+    own, others = image[:, around].T.numpy(), torch.stack(normals)[:, :, around].transpose(1, 2).numpy()
+    return normals[int(misfit(own, others).argmin())]

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from seas_aug.attention.capture import capture_attention
 from seas_aug.attention.maps import reduce_maps
-from seas_aug.base.latents import latent_shape
 from seas_aug.base.load import BaseModels
 from seas_aug.config import FineTuneConfig
 from seas_aug.data.seeds import derive_seed
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.optimiser import adamw
+from seas_aug.latents.codec import latent_shape
 from seas_aug.losses.da import da_loss
 from seas_aug.losses.defect import defect_noise_loss
 from seas_aug.losses.na import noise_loss

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seas_aug.base.latents import latent_statistics
+from seas_aug.latents.codec import latent_statistics
 
 _LIMIT_BYTES = 2 * 2**30
 

@@ -9,16 +9,17 @@ import lightning
 import torch
 from torch import Tensor
 
-from seas_aug.base.latents import latent_shape
 from seas_aug.config import FineTuneConfig, MaskConfig
 from seas_aug.data.seeds import derive_seed
+from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.errors import SeasError
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.optimiser import adamw
+from seas_aug.latents.codec import latent_shape
+from seas_aug.latents.start import start_latent
+from seas_aug.masks.features import read_features
 from seas_aug.masks.predictor import MaskPredictor
-from seas_aug.masks.training import detail_loss, mask_losses, read_features, tell, with_normals
-from seas_aug.noise.start import start_latent
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from seas_aug.masks.training import detail_loss, mask_losses, tell, with_normals
 from seas_aug.prompt.embedding import encode_prompts, pooled_prompts
 
 

@@ -16,9 +16,15 @@ from seas_aug.base.load import BaseModels, load_base, resolve_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.category import Category, read_mvtec_folder
 from seas_aug.data.datamodule import FewShotDataModule, choose_normals
+from seas_aug.data.decode import read_mask, read_rgb
 from seas_aug.data.few_shot import FewShotSplit, content_hash, select_few_shot
 from seas_aug.data.images import check_category_images, load_image, load_mask
+from seas_aug.data.pictures import Pictures, needed_sides, read_pictures
 from seas_aug.data.split_file import load_split, save_split
+from seas_aug.draw.few_shot import FewShotDefects, FilePictures
+from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.draw.references import ArrayReferences, FileReferences, References
+from seas_aug.draw.sample import solver
 from seas_aug.errors import SeasError
 from seas_aug.finetune.generator_module import GeneratorModule, visited_timesteps
 from seas_aug.finetune.mask_module import MaskModule
@@ -26,9 +32,6 @@ from seas_aug.finetune.optimiser import count_updates
 from seas_aug.finetune.preview import PreviewGrid
 from seas_aug.finetune.preview_rows import generator_rows, mask_rows
 from seas_aug.finetune.training import MakeData, fit
-from seas_aug.pipeline.few_shot import FewShotDefects
-from seas_aug.pipeline.references import References
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
 from seas_aug.prompt.embedding import add_prompt_tokens, merge_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 
@@ -62,14 +65,15 @@ def finetune(config: FineTuneConfig) -> Path:
         return model
     check_category_images(split, normals)
     _check_same_images(output, split, normals)
+    pictures = None
     if not _is_model(output / "generator"):
         models = load_base(config.base)
         size = _image_size(config, models)
         # Only now: a refused first attempt leaves no settings behind that the corrected one would differ from.
         atomic_write_text(output / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
         save_split(output / "split.json", split, normals)
-        _train_generator(config, models, split, normals, size)
-    _train_masks(config, split, normals)
+        pictures = _train_generator(config, models, split, normals, size)
+    _train_masks(config, split, normals, pictures)
     _remove_intermediate(output)
     return model
 
@@ -151,7 +155,7 @@ def _check_same_images(output: Path, split: FewShotSplit, normals: tuple[Path, .
 
 
 def _image_size(config: FineTuneConfig, models: BaseModels) -> int:
-    from seas_aug.base.latents import latent_scale
+    from seas_aug.latents.codec import latent_scale
 
     size = models.image_size if config.data.image_size is None else config.data.image_size
     factor = latent_scale(models.vae) * 2 ** (len(models.unet.config.block_out_channels) - 1)
@@ -163,8 +167,8 @@ def _image_size(config: FineTuneConfig, models: BaseModels) -> int:
 
 def _train_generator(
     config: FineTuneConfig, models: BaseModels, split: FewShotSplit, normals: tuple[Path, ...], size: int
-) -> None:
-    """Stage 1; leaves a pipeline without masks in ``generator/``."""
+) -> Pictures:
+    """Stage 1; leaves a pipeline without masks in ``generator/``. Return the pictures, to go on with."""
     settings = config.generator
     prompt = UAPrompt(split.anomaly_types, config.prompt.normal_tokens, config.prompt.anomaly_tokens)
     embedding = add_prompt_tokens(
@@ -173,12 +177,14 @@ def _train_generator(
     torch.manual_seed(config.seed)
     module = GeneratorModule(models, prompt, embedding, config, size)
     updates = count_updates(settings, len(prompt.anomaly_types))
-    pipe = _pipeline(config, models, prompt, size)
-    pipe.references, pipe.few_shot = read_references(normals, size, config), read_few_shot(split, size, config)
-    rows = generator_rows(pipe, split, config, size)
+    sides = _sides(config, split, size)
+    pictures = read_pictures(split, normals, config.data, size, sides, config.seed)
+    pipe = _pipeline(config, models, prompt, size, sides)
+    pipe.references, pipe.few_shot = read_references(normals, pipe, config), read_few_shot(split, pipe, config)
+    rows = generator_rows(pipe, pictures, config)
     fit(
         module,
-        _data(config, split, normals, size, settings, updates, config.seed),
+        _data(config, pictures, settings, updates, config.seed),
         config,
         "generator",
         updates,
@@ -191,25 +197,30 @@ def _train_generator(
     pipe.to("cpu")
     with atomic_folder(config.output / "generator") as folder:
         pipe.save_pretrained(folder)
+    return pictures
 
 
-def _train_masks(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...]) -> None:
+def _train_masks(
+    config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...], pictures: Pictures | None
+) -> None:
     """Stage 2, from ``generator/`` alone; leaves the finished pipeline in ``model/``."""
     settings = config.masks
     pipe = SeaSPipeline.from_pretrained(config.output / "generator")
-    size = int(pipe.config.image_size)
+    if pictures is None:
+        size, sides = int(pipe.config.image_size), tuple(pipe.config.windows)
+        pictures = read_pictures(split, normals, config.data, size, sides, config.seed)
     torch.manual_seed(config.seed + 1)
     module = MaskModule(pipe, config)
     updates = count_updates(settings, len(pipe.anomaly_types))
     pipe.mask_predictor = module.predictor
     fit(
         module,
-        _data(config, split, normals, size, settings, updates, config.seed + 1),
+        _data(config, pictures, settings, updates, config.seed + 1),
         config,
         "masks",
         updates,
         settings.accumulate,
-        PreviewGrid(config.output / "previews", "masks", config.preview_every, mask_rows(pipe, split, config, size)),
+        PreviewGrid(config.output / "previews", "masks", config.preview_every, mask_rows(pipe, pictures)),
         ema_decay=0.0,
         gradient_clip=settings.gradient_clip,
     )
@@ -221,13 +232,7 @@ def _train_masks(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Pat
 
 
 def _data(
-    config: FineTuneConfig,
-    split: FewShotSplit,
-    normals: tuple[Path, ...],
-    size: int,
-    settings: GeneratorConfig | MaskConfig,
-    updates: int,
-    seed: int,
+    config: FineTuneConfig, pictures: Pictures, settings: GeneratorConfig | MaskConfig, updates: int, seed: int
 ) -> MakeData:
     """Return what makes a stage's data from the update on that it is continued at."""
 
@@ -235,14 +240,19 @@ def _data(
         begin = start * settings.accumulate
         length = begin + updates * settings.accumulate
         batch = settings.batch_size
-        return FewShotDataModule(
-            split, normals, config.data, size, batch, seed, length, begin, variation=settings.variation
-        )
+        return FewShotDataModule(pictures, config.data, batch, seed, length, begin, variation=settings.variation)
 
     return make
 
 
-def _pipeline(config: FineTuneConfig, models: BaseModels, prompt: UAPrompt, size: int) -> SeaSPipeline:
+def _sides(config: FineTuneConfig, split: FewShotSplit, size: int) -> tuple[int, ...]:
+    """Return the sizes of windows; none where whole images are squares. The authors' code knows no windows."""
+    return () if config.official or config.data.windows == "image" else needed_sides(split, config.data, size)
+
+
+def _pipeline(
+    config: FineTuneConfig, models: BaseModels, prompt: UAPrompt, size: int, sides: tuple[int, ...]
+) -> SeaSPipeline:
     return SeaSPipeline(
         vae=models.vae,
         text_encoder=models.text_encoder,
@@ -256,29 +266,39 @@ def _pipeline(config: FineTuneConfig, models: BaseModels, prompt: UAPrompt, size
         official=config.official,
         base=models.name,
         max_timestep=visited_timesteps(int(models.scheduler.config.num_train_timesteps), config),
+        windows=list(sides),
+        resize=config.data.resize,
     )
 
 
 def _with_masks(pipe: SeaSPipeline, module: MaskModule) -> SeaSPipeline:
     """Return the pipeline with its mask predictor registered, so that it is saved."""
     parts = {**pipe.components, "mask_predictor": module.predictor.eval()}
-    names = ("ua_prompt", "sampling", "image_size", "official", "base", "max_timestep")
+    names = ("ua_prompt", "sampling", "image_size", "official", "base", "max_timestep", "windows", "resize")
     return SeaSPipeline(**parts, **{name: pipe.config[name] for name in names})
 
 
-def read_references(normals: tuple[Path, ...], size: int, config: FineTuneConfig) -> References:
-    """Read the normal images that generated ones will start from."""
+def read_references(normals: tuple[Path, ...], pipe: SeaSPipeline, config: FineTuneConfig) -> References:
+    """Return the normal images that generated ones will be drawn on: files as they are, or squares of whole images."""
+    if pipe.config.windows:
+        return FileReferences(normals)
     files = tqdm(normals, desc="reading normal images", disable=len(normals) < 500)
-    images = torch.stack([load_image(path, size, config.data.resize) for path in files])
-    return References(images, tuple(str(path) for path in normals))
+    squares = [load_image(path, pipe.config.image_size, config.data.resize) for path in files]
+    return ArrayReferences([square.permute(1, 2, 0).numpy() for square in squares], [str(path) for path in normals])
 
 
-def read_few_shot(split: FewShotSplit, size: int, config: FineTuneConfig) -> FewShotDefects | None:
-    """Read the defects that generated images may start from; None where none do."""
-    if config.official or not config.sampling.copied_share:
-        return None
-    images = torch.stack([load_image(sample.image, size, config.data.resize) for sample in split.samples])
-    masks = torch.stack([load_mask(sample.mask, size, config.data.resize) for sample in split.samples])
+def read_few_shot(split: FewShotSplit, pipe: SeaSPipeline, config: FineTuneConfig) -> FewShotDefects | None:
+    """Return the defects whose shapes and texture generated images may start from; None where none do."""
     types = tuple(sample.anomaly_type for sample in split.samples)
     names = tuple(str(sample.image) for sample in split.samples)
-    return FewShotDefects(images, masks, types, names, config.data.rotate, config.data.flip)
+    if pipe.config.windows:
+        images = FilePictures([sample.image for sample in split.samples], read_rgb)
+        masks = FilePictures([sample.mask for sample in split.samples], read_mask)
+        return FewShotDefects(images, masks, types, names, config.data.rotate, config.data.flip)
+    if config.official or not config.sampling.copied_share:
+        return None
+    size, resize = pipe.config.image_size, config.data.resize
+    squares = torch.stack([load_image(sample.image, size, resize) for sample in split.samples])
+    marked = torch.stack([load_mask(sample.mask, size, resize) for sample in split.samples])[:, 0]
+    pixels = squares.permute(0, 2, 3, 1).contiguous().numpy()
+    return FewShotDefects(pixels, marked.numpy(), types, names, config.data.rotate, config.data.flip)

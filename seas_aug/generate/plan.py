@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seas_aug.data.seeds import derive_seed
@@ -78,75 +78,32 @@ def resolve_types(requested: Sequence[Sequence[str]] | None, known: Sequence[str
     return list(resolved)
 
 
-def plan_images(
-    types: Sequence[tuple[str, ...]], num_images: int, normal: bool, seed: int, num_references: int
-) -> list[PlannedImage]:
-    """List all images of a run, folder after folder.
+def seeds_in_block(num_images: int) -> int:
+    """Return how many seeds of a folder are tried for so many accepted pairs.
+
+    A fixed number, so that the pairs of a folder are the same wherever they are drawn; half as many more than are
+    wanted, since the gate rejects some, and each has been drawn again several times by then.
+    """
+    return num_images + max(4, num_images // 2)
+
+
+def plan_image(names: tuple[str, ...], index: int, seed: int, references: Sequence[int]) -> PlannedImage:
+    """Return what is decided about one image.
 
     Seed and reference depend on the base seed, the folder and the index only: more images, more types, another batch
     size or a restart change nothing about an image. Within a folder all references are used in turn; each folder
     starts at another one.
 
     Args:
-        types: from :func:`resolve_types`.
-        num_images: images per folder.
-        normal: whether normal images are made too, as many.
-        seed: base seed.
-        num_references: how many reference normals the model holds.
-
-    Returns:
-        ``num_images`` entries per folder.
-
-    Raises:
-        SeasError: ``num_images`` is less than 1.
-    """
-    if num_images < 1:
-        raise SeasError(f"num_images is {num_images}; expected 1 or more per type, correct it.")
-    return [
-        plan_image(names, index, seed, num_references)
-        for names in [*types, *([()] if normal else [])]
-        for index in range(num_images)
-    ]
-
-
-def plan_image(names: tuple[str, ...], index: int, seed: int, num_references: int) -> PlannedImage:
-    """Return what is decided about one image.
-
-    Args:
         names: anomaly types; empty for a normal image.
         index: number of the image in its folder, from 0.
         seed: base seed.
-        num_references: how many reference normals the model holds.
+        references: indices of the normal images that are drawn on, one or more.
     """
     folder = folder_name(names)
     return PlannedImage(
         anomaly_types=tuple(sorted(names)),
         index=index,
         seed=derive_seed(seed, "image", folder, index),
-        reference=(derive_seed(seed, "reference", folder) + index) % num_references,
+        reference=references[(derive_seed(seed, "reference", folder) + index) % len(references)],
     )
-
-
-def batches(planned: Sequence[PlannedImage], batch_size: int) -> Iterator[list[PlannedImage]]:
-    """Cut a plan into batches that each lie in one folder.
-
-    Args:
-        planned: in folder order.
-        batch_size: most images per batch.
-
-    Yields:
-        Non-empty lists.
-
-    Raises:
-        SeasError: ``batch_size`` is less than 1.
-    """
-    if batch_size < 1:
-        raise SeasError(f"batch_size is {batch_size}; expected 1 or more, correct it.")
-    batch: list[PlannedImage] = []
-    for image in planned:
-        if batch and (len(batch) == batch_size or batch[0].folder != image.folder):
-            yield batch
-            batch = []
-        batch.append(image)
-    if batch:
-        yield batch

@@ -3,23 +3,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from seas_aug.atomic import atomic_write_text
+from seas_aug.config import DrawConfig, as_plain
 from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import find_model, model_hash
-from seas_aug.generate.plan import PlannedImage, batches, folder_name, plan_images, resolve_types
+from seas_aug.generate.plan import PlannedImage, folder_name, plan_image, resolve_types, seeds_in_block
 from seas_aug.generate.writer import PairWriter
 
+logger = logging.getLogger(__name__)
 SPLIT = "split.json"
+DRAWING = 2
+"""Number of the way pairs are drawn: a folder of another way is not added to. Version 0.1 had none."""
 
 
 class PairSource(Protocol):
@@ -29,33 +35,21 @@ class PairSource(Protocol):
     def anomaly_types(self) -> tuple[str, ...]:
         """The types that the model was fine-tuned on."""
 
-    @property
-    def num_references(self) -> int:
-        """How many reference normals the model holds."""
-
-    def sampler_settings(
-        self,
-        strength: float | None,
-        guidance_scale: float | None,
-        num_inference_steps: int | None,
-        copied_share: float | None,
-    ) -> Any:
-        """Raise ``SeasError`` where a setting is out of range."""
+    def check(self, settings: DrawConfig) -> Sequence[int]:
+        """Return the indices of the references to draw on; raise ``SeasError`` where a setting is out of range."""
 
     def __call__(
         self,
         anomaly_type: str | Sequence[str] | None,
-        *,
         num_images: int,
+        *,
+        settings: DrawConfig,
         seeds: list[int],
         reference_indices: list[int],
+        numbers: list[int],
         batch_size: int,
-        strength: float | None,
-        guidance_scale: float | None,
-        num_inference_steps: int | None,
-        copied_share: float | None,
     ) -> Any:
-        """Return a ``SeaSPipelineOutput`` whose image i depends on ``seeds[i]`` and ``reference_indices[i]`` only."""
+        """Return a ``SeaSPipelineOutput`` whose image i depends on its seed, reference and number only."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,7 @@ class GenerateResult:
         kept: images that were there already and were asked for.
         counts: images per folder (type, ``a+b`` or ``good``) that are there now.
         seconds: time for the images of this call, without loading the model.
+        refused: seeds per folder that gave no pair the gate accepts, by reason.
     """
 
     output: Path
@@ -75,6 +70,7 @@ class GenerateResult:
     kept: int
     counts: dict[str, int]
     seconds: float
+    refused: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def generate(
@@ -84,11 +80,8 @@ def generate(
     anomaly_types: Sequence[Sequence[str]] | None = None,
     normal: bool = False,
     seed: int = 0,
+    settings: DrawConfig | None = None,
     batch_size: int = 8,
-    strength: float | None = None,
-    guidance_scale: float | None = None,
-    num_inference_steps: int | None = None,
-    copied_share: float | None = None,
     accelerator: str = "auto",
     pipeline: PairSource | None = None,
 ) -> GenerateResult:
@@ -99,16 +92,14 @@ def generate(
     Args:
         run: run folder of ``seas-aug finetune`` or its ``model`` folder.
         output: folder to write; images that are in it already are kept.
-        num_images: images per type.
+        num_images: accepted images per type. They come from a fixed block of seeds; where it holds fewer that the gate
+            accepts, that is a warning.
         anomaly_types: one list of names per folder, several names are recombined in one image; None takes all types
             of the model.
         normal: make ``num_images`` normal images too.
         seed: base seed; the same seed gives the same images at every batch size.
+        settings: where defects go, their number, size and strength; None takes the run's own.
         batch_size: images drawn at a time.
-        strength: overrides the model's sampling setting; None keeps it. Likewise the three below.
-        guidance_scale: classifier-free guidance.
-        num_inference_steps: solver steps.
-        copied_share: share of the defect images that start from a copied few-shot defect.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         pipeline: a loaded pipeline to use in place of the model in ``run``; ``run`` is still hashed.
 
@@ -116,90 +107,164 @@ def generate(
         Counts and the time used.
 
     Raises:
-        SeasError: no finished model in ``run``, an unknown type, an output folder with other content or settings, a
-            mask that stays empty, a missing accelerator, or a full disk.
+        SeasError: no finished model in ``run``, an unknown type, an output folder with other content or settings, no
+            pair at all that the gate accepts, a missing accelerator, or a full disk.
     """
-    model = find_model(run)
-    overrides: dict[str, Any] = {
-        "strength": strength,
-        "guidance_scale": guidance_scale,
-        "num_inference_steps": num_inference_steps,
-        "copied_share": copied_share,
-    }
-    settings = {"model": model_hash(model), "seed": seed, **overrides}
+    for name, value in (("num_images", num_images), ("batch_size", batch_size)):
+        if value < 1:
+            raise SeasError(f"{name} is {value}; expected 1 or more, correct it.")
+    model, settings = find_model(run), settings or DrawConfig()
     pipe = load_source(model, accelerator) if pipeline is None else pipeline
     # A refused setting leaves no folder that a corrected one would differ from.
-    pipe.sampler_settings(**overrides)
+    references = pipe.check(settings)
     types = resolve_types(anomaly_types, pipe.anomaly_types)
-    plan = plan_images(types, num_images, normal, seed, pipe.num_references)
-    writer = PairWriter(output, settings, num_images)
-    copy_split(model, Path(output))
-    done = {folder: writer.done(folder) for folder in {image.folder for image in plan}}
-    missing = [image for image in plan if image.index not in done[image.folder]]
-    start = time.perf_counter()
-    with tqdm(total=len(plan), initial=len(plan) - len(missing), unit="image", desc="generate") as progress:
-        for batch in batches(missing, batch_size):
-            progress.set_postfix_str(batch[0].folder, refresh=False)
-            make_batch(pipe, batch, writer, overrides)
-            progress.update(len(batch))
-    writer.finish()
-    return GenerateResult(
-        output=Path(output),
-        made=len(missing),
-        kept=len(plan) - len(missing),
-        counts={folder_name(names): len(writer.done(folder_name(names))) for names in [*types, *([()] * normal)]},
-        seconds=time.perf_counter() - start,
+    kinds = [*types, *([()] if normal else [])]
+    writer = PairWriter(
+        output, {"model": model_hash(model), "seed": seed, **plain_settings(settings)}, seeds_in_block(num_images)
     )
+    copy_split(model, Path(output))
+    kept = sum(min(num_images, len(writer.done(folder_name(names)))) for names in kinds)
+    start = time.perf_counter()
+    made = 0
+    with tqdm(total=num_images * len(kinds), initial=kept, unit="image", desc="generate") as progress:
+        for names in kinds:
+            progress.set_postfix_str(folder_name(names), refresh=False)
+            block = [plan_image(names, index, seed, references) for index in range(seeds_in_block(num_images))]
+            made += _fill(pipe, block, writer, settings, num_images, batch_size, progress)
+    writer.finish()
+    counts = {folder_name(names): len(writer.done(folder_name(names))) for names in kinds}
+    refused = {name: reasons for name in counts if (reasons := writer.refused_reasons(name))}
+    _tell(counts, refused, num_images, settings.gate)
+    return GenerateResult(Path(output), made, kept, counts, time.perf_counter() - start, refused)
 
 
-def make_batch(pipe: PairSource, batch: list[PlannedImage], writer: PairWriter, overrides: dict[str, Any]) -> None:
-    """Draw a batch of one folder and write it.
+def _fill(
+    pipe: PairSource,
+    block: list[PlannedImage],
+    writer: PairWriter,
+    settings: DrawConfig,
+    wanted: int,
+    batch_size: int,
+    progress: Any,
+) -> int:
+    """Draw the images of a folder, in order, until so many are accepted; return how many were made."""
+    folder = block[0].folder
+    accepted, refused = writer.done(folder), writer.refused(folder)
+    waiting = [image for image in block if image.index not in accepted | refused]
+    made = 0
+    while waiting and len(writer.done(folder)) < wanted:
+        count = min(batch_size, wanted - len(writer.done(folder)))
+        batch, waiting = waiting[:count], waiting[count:]
+        there = make_batch(pipe, batch, writer, settings)
+        made += there
+        progress.update(there)
+    return made
+
+
+def _tell(counts: dict[str, int], refused: dict[str, dict[str, int]], wanted: int, gate: bool) -> None:
+    """Warn where the gate let too few pairs through.
+
+    Raises:
+        SeasError: of a type there is none at all.
+    """
+    for name, count in counts.items():
+        if count >= wanted:
+            continue
+        why = ", ".join(f"{reason} {times}x" for reason, times in refused.get(name, {}).items())
+        if not count:
+            message = (
+                f"{name}: none of {seeds_in_block(wanted)} seeds gave a pair that is accepted ({why}); fine-tune "
+                f"longer, allow another region or size{', or draw without the gate (--gate false)' if gate else ''}."
+            )
+            raise SeasError(message)
+        logger.warning(
+            "%s: %d pairs instead of %d, as the gate refused the other seeds (%s).", name, count, wanted, why
+        )
+
+
+def make_batch(pipe: PairSource, batch: list[PlannedImage], writer: PairWriter, settings: DrawConfig) -> int:
+    """Draw a batch of one folder and write it; seeds that are refused are written down as such.
 
     Args:
         pipe: what draws.
         batch: one or more images of the same types.
         writer: of the folder.
-        overrides: sampling settings for ``pipe``.
+        settings: for ``pipe``.
+
+    Returns:
+        How many images were written.
 
     Raises:
-        SeasError: a mask stays empty, or the disk is full.
+        SeasError: the disk is full.
     """
     versions = {name: _version(name) for name in ("seas-aug", "torch", "diffusers")}
     names = batch[0].anomaly_types
     result = pipe(
         (names[0] if len(names) == 1 else list(names)) if names else None,
-        num_images=len(batch),
+        len(batch),
+        settings=settings,
         seeds=[image.seed for image in batch],
         reference_indices=[image.reference for image in batch],
+        numbers=[image.index for image in batch],
         batch_size=len(batch),
-        **overrides,
     )
-    for position, planned in enumerate(batch):
-        record = result.records[position]
-        mask = result.masks[position] if names else None
-        if mask is not None and not bool((mask > 0.5).any()):
-            message = (
-                f"{planned.folder} image {planned.index}: the mask is still empty after {record.retries} retries; "
-                "expected a defect, fine-tune longer or lower sampling.mask_threshold."
-            )
-            raise SeasError(message)
+    planned = {image.seed: image for image in batch}
+    for position, record in enumerate(result.records):
+        image = planned[record.seed]
         writer.write(
-            planned.folder,
-            planned.index,
+            image.folder,
+            image.index,
             result.images[position],
-            mask,
+            result.masks[position] if names else None,
             result.references[position],
             {
-                "seed": planned.seed,
+                "seed": image.seed,
                 "anomaly_types": list(names),
                 "prompt": record.prompt,
                 "score": float(record.score) if math.isfinite(record.score) else None,
                 "retries": int(record.retries),
+                "rejected": list(record.rejected),
                 "reference_source": str(record.reference),
                 "copied_from": list(record.copied_from),
+                "windows": [list(one) for one in record.windows],
                 "versions": versions,
             },
         )
+    for refusal in result.refused:
+        image = planned[refusal.seed]
+        reasons = list(refusal.reasons)
+        writer.refuse(image.folder, image.index, {"seed": image.seed, "rejected": reasons, "versions": versions})
+    return len(result.records)
+
+
+def plain_settings(settings: DrawConfig) -> dict[str, Any]:
+    """Return what decides the pixels of a folder beside model and seed: settings that are not the default ones.
+
+    A region or a mask counts by its content.
+
+    Raises:
+        SeasError: one of them does not exist.
+    """
+    usual = as_plain(DrawConfig())
+    plain = {name: value for name, value in as_plain(settings).items() if value != usual[name]}
+    for name in ("region", "masks"):
+        path = getattr(settings, name)
+        if path is not None:
+            plain[name] = _content(name, Path(path))
+    return {"drawing": DRAWING, **plain}
+
+
+def _content(what: str, path: Path) -> str:
+    """Return a hash of a file, or of the names and contents of a folder's files."""
+    if not path.exists():
+        raise SeasError(f"{what} is {path}, which does not exist; give an image file or a folder of them.")
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for file in sorted(item for item in path.iterdir() if item.is_file()):
+        digest.update(f"{file.name}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def copy_split(model: Path, output: Path) -> None:
@@ -228,7 +293,7 @@ def load_source(model: Path, accelerator: str) -> PairSource:
     if not available.get(device, False):
         there = ", ".join(name for name, is_there in available.items() if is_there)
         raise SeasError(f"accelerator is {accelerator}; expected auto or one that this machine has: {there}.")
-    from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+    from seas_aug.draw.pipeline import SeaSPipeline
 
     loaded: Any = SeaSPipeline.from_pretrained(model)  # typed by the protocol above from here on
     pipe: PairSource = loaded.to(device)

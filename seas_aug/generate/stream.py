@@ -9,6 +9,7 @@ process ends with the training: when it reads the line ``stop``, when the input 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -19,12 +20,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
+from seas_aug.config import DrawConfig, as_plain
 from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import find_model, model_hash
 from seas_aug.generate.plan import folder_name, plan_image, resolve_types
-from seas_aug.generate.run import PairSource, copy_split, load_source, make_batch
+from seas_aug.generate.run import PairSource, copy_split, load_source, make_batch, plain_settings
 from seas_aug.generate.writer import PairWriter
 
 LOCKED = 3
@@ -36,12 +38,7 @@ _LEAST_FREE = 2**20  # bytes; a disk with fewer is full
 _MOST_IMAGES = 10_000_000  # decides the digits of file names
 _GRACE = 30.0  # seconds for which the files of a retired pair stay, for who is reading them
 _PAUSE = 0.2
-_NO_OVERRIDES: dict[str, Any] = {
-    "strength": None,
-    "guidance_scale": None,
-    "num_inference_steps": None,
-    "copied_share": None,
-}
+_GIVEN_UP = 100  # seeds refused in a row after which no pair is to be expected
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class StreamSettings:
         seed: base seed.
         accelerator: where the pairs are made: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         threads: CPU threads of the producer; None takes torch's default.
-        strength: how much of each image is redrawn; None takes the model's own.
+        drawing: where defects go, their number, size and strength; None takes the run's own.
     """
 
     run: Path
@@ -68,7 +65,7 @@ class StreamSettings:
     seed: int
     accelerator: str
     threads: int | None
-    strength: float | None = None
+    drawing: DrawConfig | None = None
 
     def arguments(self) -> list[str]:
         """Return the arguments of :func:`main`."""
@@ -76,8 +73,8 @@ class StreamSettings:
         arguments += [f"--uses={self.uses}", f"--seed={self.seed}", f"--accelerator={self.accelerator}"]
         if self.threads:
             arguments.append(f"--threads={self.threads}")
-        if self.strength is not None:
-            arguments.append(f"--strength={self.strength}")
+        if self.drawing is not None and self.drawing != DrawConfig():
+            arguments.append(f"--drawing={json.dumps(as_plain(self.drawing))}")
         return [*arguments, "--anomaly_type", *self.anomaly_types]
 
 
@@ -97,7 +94,7 @@ class Renewal:
         batch_size: pairs drawn at a time.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         pipeline: a loaded pipeline to use in place of the model in ``run``.
-        strength: how much of each image is redrawn; None takes the model's own.
+        drawing: where defects go, their number, size and strength; None takes the run's own.
 
     Raises:
         SeasError: no finished model, an unknown type, a number out of range, or a folder that cannot be used.
@@ -114,7 +111,7 @@ class Renewal:
         batch_size: int = 4,
         accelerator: str = "auto",
         pipeline: PairSource | None = None,
-        strength: float | None = None,
+        drawing: DrawConfig | None = None,
     ) -> None:
         for name, value in {"num_images": num_images, "uses": uses, "batch_size": batch_size}.items():
             if value < 1:
@@ -122,15 +119,15 @@ class Renewal:
         model = find_model(run)
         self._pipe = load_source(model, accelerator) if pipeline is None else pipeline
         self._types = resolve_types(anomaly_types, self._pipe.anomaly_types)
-        self._overrides = {**_NO_OVERRIDES, "strength": strength}
-        self._pipe.sampler_settings(**self._overrides)
-        settings = {"model": model_hash(model), "seed": seed, "stream": True}
-        settings |= {} if strength is None else {"strength": strength}
+        self._drawing = drawing or DrawConfig()
+        self._references = self._pipe.check(self._drawing)
+        settings = {"model": model_hash(model), "seed": seed, "stream": True, **plain_settings(self._drawing)}
         self._writer = PairWriter(output, settings, _MOST_IMAGES)
         copy_split(model, output)
         self._writer.remove_unlisted()
         self._size, self._uses, self._seed, self._batch = num_images, uses, seed, batch_size
         self._retired: deque[tuple[float, Path]] = deque()
+        self._refused = {folder_name(types): 0 for types in self._types}
         self.renewed = 0
 
     def step(self, drawn: int) -> int:
@@ -143,7 +140,8 @@ class Renewal:
             How many pairs were made.
 
         Raises:
-            SeasError: a mask stays empty, or the disk is full; what is there already stays usable.
+            SeasError: nothing that the gate accepts comes any more, or the disk is full; what is there already stays
+                usable.
         """
         self._delete_retired()
         names = min(self._types, key=lambda types: (len(self._there(types)), self._newest(types)))
@@ -152,16 +150,19 @@ class Renewal:
         if count < 1:
             return 0
         first = self._newest(names) + 1
-        batch = [
-            plan_image(names, index, self._seed, self._pipe.num_references) for index in range(first, first + count)
-        ]
-        make_batch(self._pipe, batch, self._writer, dict(self._overrides))
+        batch = [plan_image(names, index, self._seed, self._references) for index in range(first, first + count)]
+        made = make_batch(self._pipe, batch, self._writer, self._drawing)
+        folder = folder_name(names)
+        self._refused[folder] = 0 if made else self._refused[folder] + count
+        if self._refused[folder] >= _GIVEN_UP:
+            message = f"{folder}: the gate refused {self._refused[folder]} seeds in a row; fine-tune longer, or allow "
+            raise SeasError(message + "another region or size.")
         if missing <= 0:
-            self.renewed += count
+            self.renewed += made
         for index in self._there(names)[: -self._size]:
-            for file in self._writer.retire(folder_name(names), index):
+            for file in self._writer.retire(folder, index):
                 self._retired.append((time.monotonic(), file))
-        return count
+        return made
 
     @property
     def is_full(self) -> bool:
@@ -172,7 +173,8 @@ class Renewal:
         return sorted(self._writer.done(folder_name(names)))
 
     def _newest(self, names: tuple[str, ...]) -> int:
-        return max(self._there(names), default=-1)
+        folder = folder_name(names)
+        return max(self._writer.done(folder) | self._writer.refused(folder), default=-1)
 
     def _delete_retired(self) -> None:
         while self._retired and time.monotonic() - self._retired[0][0] > _GRACE:
@@ -266,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--uses", type=int, required=True, help="A pair is renewed for so many that were drawn.")
     parser.add_argument("--anomaly_type", nargs="*", help="Types; all of them if left out.")
     parser.add_argument("--seed", type=int, default=0, help="Base seed.")
-    parser.add_argument("--strength", type=float, help="How much of an image is redrawn; the model's own if left out.")
+    parser.add_argument("--drawing", type=json.loads, default={}, help="Fields of DrawConfig as JSON.")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, ...")
     parser.add_argument("--threads", type=int, help="CPU threads; those of torch if left out.")
     options = parser.parse_args(argv)
@@ -286,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 types,
                 options.seed,
                 accelerator=options.accelerator,
-                strength=options.strength,
+                drawing=DrawConfig.from_plain(options.drawing),
             )
             serve(renewal, sys.stdin, parent)
     except Timeout:

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from seas_aug.atomic import append_line, atomic_write, atomic_write_text, remove_leftovers
+from seas_aug.data.decode import write_native
 from seas_aug.errors import SeasError
 from seas_aug.generate.plan import NORMAL_FOLDER
 
@@ -45,10 +47,11 @@ class PairWriter:
         self._digits = self._open_settings(settings, num_images)
         remove_leftovers(self.output)
         self._entries = self._read_manifest()
+        self._references: dict[str, Path] = {}
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """The manifest lines of all images that are done, sorted by folder and index."""
+        """All manifest lines, of refused seeds too, sorted by folder and index."""
         return [self._entries[key] for key in sorted(self._entries)]
 
     def done(self, folder: str) -> set[int]:
@@ -60,15 +63,15 @@ class PairWriter:
         Returns:
             Indices with a manifest line and all files.
         """
-        return {index for name, index in self._entries if name == folder}
+        return {index for (name, index), entry in self._entries.items() if name == folder and entry["file"]}
 
     def write(
         self,
         folder: str,
         index: int,
-        image: torch.Tensor,
-        mask: torch.Tensor | None,
-        reference: torch.Tensor,
+        image: NDArray[Any],
+        mask: NDArray[np.uint8] | None,
+        reference: NDArray[Any],
         record: dict[str, Any],
     ) -> None:
         """Write one image with all its files and then its manifest line.
@@ -76,9 +79,9 @@ class PairWriter:
         Args:
             folder: type name, or ``good`` for a normal image.
             index: number in the folder.
-            image: float [3, H, W] in [0, 1].
-            mask: float or bool [1, H, W] of 0 and 1, not empty; None for a normal image.
-            reference: float [3, H, W] in [0, 1], the real normal that the image started from.
+            image: uint8 or uint16, [H, W] or [H, W, C] in RGB order.
+            mask: uint8 [H, W] of 0 and 1, not empty; None for a normal image.
+            reference: the real normal that the image was drawn on, like it.
             record: further plain values for the manifest line.
 
         Raises:
@@ -88,15 +91,52 @@ class PairWriter:
         if (mask is None) != (folder == NORMAL_FOLDER) or (mask is not None and not bool(mask.any())):
             raise ValueError(f"{folder} {index}: a defect image needs a mask that is not empty, a normal one none")
         files = self._files(folder, index)
-        _write_png(self.output / files["file"], _to_bgr(image))
+        _write_png(self.output / files["file"], image)
         if mask is not None:
-            _write_png(self.output / files["mask"], (mask[0] > 0.5).to(torch.uint8).mul(255).cpu().numpy())
-        _write_png(self.output / files["reference"], _to_bgr(reference))
+            _write_png(self.output / files["mask"], mask * np.uint8(255))
+        self._write_reference(self.output / files["reference"], reference, record.get("reference_source"))
         if mask is None:
             files = {**files, "mask": None}
         entry = {**files, "folder": folder, "index": index, **record}
         append_line(self._manifest, json.dumps(entry, sort_keys=True))
         self._entries[folder, index] = entry
+
+    def refuse(self, folder: str, index: int, record: dict[str, Any]) -> None:
+        """Write down that a seed gave no pair, so that it is not tried again.
+
+        Args:
+            folder: type name.
+            index: number in the folder.
+            record: plain values for the manifest line, with ``rejected``, the reasons.
+
+        Raises:
+            SeasError: the disk is full.
+        """
+        entry = {**dict.fromkeys(_FILE_KEYS), "folder": folder, "index": index, **record}
+        append_line(self._manifest, json.dumps(entry, sort_keys=True))
+        self._entries[folder, index] = entry
+
+    def refused(self, folder: str) -> set[int]:
+        """Return the indices of a folder that gave no pair."""
+        return {index for (name, index), entry in self._entries.items() if name == folder and not entry["file"]}
+
+    def refused_reasons(self, folder: str) -> dict[str, int]:
+        """Return why, and how often, draws of a folder's refused seeds were rejected."""
+        found = (self._entries[folder, index] for index in self.refused(folder))
+        return dict(sorted(Counter(reason for entry in found for reason in entry.get("rejected", [])).items()))
+
+    def _write_reference(self, path: Path, pixels: NDArray[Any], source: str | None) -> None:
+        """Write a reference; one that is there already under another name is linked, as large ones come again often."""
+        before = self._references.get(source) if source else None
+        if before is not None and before.is_file():
+            with suppress(OSError):  # another disk, or a file system without hard links
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+                path.hardlink_to(before)
+                return
+        _write_png(path, pixels)
+        if source:
+            self._references[source] = path
 
     def retire(self, folder: str, index: int) -> list[Path]:
         """Take an image out of the manifest; its files stay, for whoever is reading them just now.
@@ -158,6 +198,12 @@ class PairWriter:
             message = f"{path}: damaged ({error}); expected what seas-aug generate wrote, delete the folder or choose "
             raise SeasError(message + "another one.") from error
         settings = json.loads(json.dumps(settings))
+        if "drawing" in settings and "drawing" not in old:
+            message = (
+                f"{self.output}: was made by version 0.1, which drew other pixels; choose another output folder (this "
+                "one can still be trained on)."
+            )
+            raise SeasError(message)
         different = sorted(key for key in old.keys() | settings.keys() if old.get(key) != settings.get(key))
         if different:
             seen = ", ".join(f"{key} {old.get(key)} instead of {settings.get(key)}" for key in different)
@@ -223,6 +269,29 @@ def read_manifest(output: Path) -> list[dict[str, Any]]:
     return [entry for entry in map(_parse_line, lines) if entry is not None]
 
 
+def pairs_made(output: Path) -> dict[str, int]:
+    """Return how many images of each folder have ever been made, those that were retired among them.
+
+    They count up from 0, so that the newest tells; the numbers of refused seeds before it are none.
+
+    Args:
+        output: folder that ``seas-aug generate`` or a stream wrote.
+
+    Raises:
+        SeasError: there is no manifest.
+    """
+    lines = [(entry["folder"], int(entry["index"]), bool(entry["file"])) for entry in read_manifest(output)]
+    made: dict[str, int] = {}
+    for folder, index, accepted in lines:
+        if accepted:
+            made[folder] = max(index + 1, made.get(folder, 0))
+    newest = dict(made)
+    for folder, index, accepted in lines:
+        if not accepted and index < newest.get(folder, 0):
+            made[folder] -= 1
+    return made
+
+
 def _parse_line(line: str) -> dict[str, Any] | None:
     """Return the entry of a manifest line, or None for a torn one."""
     try:
@@ -236,12 +305,6 @@ def _as_lines(entries: Sequence[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in entries).encode("utf-8")
 
 
-def _to_bgr(image: torch.Tensor) -> np.ndarray[Any, Any]:
-    pixels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()[:, :, ::-1])
-
-
-def _write_png(path: Path, pixels: np.ndarray[Any, Any]) -> None:
-    _, data = cv2.imencode(".png", pixels)
+def _write_png(path: Path, pixels: NDArray[Any]) -> None:
     with atomic_write(path) as file:
-        file.write(data.tobytes())
+        file.write(write_native(pixels))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from seas_aug.errors import SeasError
+from seas_aug.latents.codec import decode_latents
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
@@ -146,3 +147,34 @@ class VAEDecoderFeatures(_BlockFeatures):
         if vae.use_slicing or vae.use_tiling:
             raise SeasError("The VAE decodes in slices or tiles, which splits its features; switch both off for masks.")
         super().__init__(_vae_blocks(vae))
+
+
+def decoder_features(vae: Autoencoder, latents: torch.Tensor) -> list[torch.Tensor]:
+    """Return the decoder's features (:class:`VAEDecoderFeatures`) of scaled latents ``[B, C, h, w]``."""
+    with VAEDecoderFeatures(vae) as hook:
+        decode_latents(vae, latents)
+    return hook.features
+
+
+@torch.no_grad()
+def read_features(
+    unet: UNet2DConditionModel,
+    vae: Autoencoder,
+    noisy: torch.Tensor,
+    timesteps: torch.Tensor,
+    context: torch.Tensor,
+    decoded: int,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Return U-Net features of all images, and decoder features of the first of them, at the same noise.
+
+    Args:
+        unet: frozen generator.
+        vae: autoencoder.
+        noisy: noisy scaled latents ``[B, C, h, w]``, those to be decoded first.
+        timesteps: int64, one for all or ``[B]``.
+        context: prompt embeddings ``[B, L, D]``.
+        decoded: of how many images the decoder's features are read.
+    """
+    with UNetFeatures(unet) as hook:
+        unet(noisy, timesteps, context)
+    return hook.features, decoder_features(vae, noisy[:decoded])

@@ -9,37 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seas_aug.base.latents import decode_latents
 from seas_aug.config import MaskLoss
 from seas_aug.losses.dice import cross_entropy_dice_loss
 from seas_aug.losses.focal import focal_loss
 from seas_aug.losses.mask_size import shrink_mask
-from seas_aug.masks.features import UNetFeatures, VAEDecoderFeatures
 from seas_aug.masks.predictor import probabilities
 
 _OWN, _ANOTHER = 0.7, 0.15  # what the detail branch is told; else nothing
 _GRAIN = 0.02  # generated images are not as clean as the files they are learnt from
-
-
-@torch.no_grad()
-def read_features(
-    unet: Any, vae: Any, noisy: Tensor, timesteps: Tensor, context: Tensor, decoded: int
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return U-Net features of all images, and decoder features of the first of them, at the same noise.
-
-    Args:
-        unet: frozen generator.
-        vae: autoencoder.
-        noisy: noisy scaled latents ``[A + N, C, h, w]``, the anomaly images first.
-        timesteps: int64 ``[A + N]``.
-        context: prompt embeddings ``[A + N, L, D]``.
-        decoded: of how many images: A.
-    """
-    with UNetFeatures(unet) as unet_hook:
-        unet(noisy, timesteps, context)
-    with VAEDecoderFeatures(vae) as vae_hook:
-        decode_latents(vae, noisy[:decoded])
-    return unet_hook.features, vae_hook.features
 
 
 def loss_function(loss: MaskLoss) -> Callable[[Tensor, Tensor], Tensor]:

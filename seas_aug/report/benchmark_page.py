@@ -20,9 +20,9 @@ from seas_aug.benchmark.scores import best_iou_per_image
 from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.summary import format_figure, table
 from seas_aug.benchmark.test_set import TruePictures, read_test_set
+from seas_aug.environment import describe_environment
 from seas_aug.report.benchmark_plots import TITLES, draw_bars, draw_curves, draw_gains
 from seas_aug.report.contact_sheet import Picture
-from seas_aug.report.environment import describe_environment
 from seas_aug.report.page import png_uri, render_template, strip_uri
 from seas_aug.report.pictures import flat_picture, heat_picture, picture_of
 

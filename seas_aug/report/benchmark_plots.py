@@ -16,7 +16,7 @@ from seas_aug.benchmark.measure import CellScores
 from seas_aug.benchmark.store import CellStore
 
 # In this order, and the same colour in every picture.
-COLOURS = {"none": "#999999", "few_shot": "C0", "perlin": "C9", "cutpaste": "C2", "seas": "C3"}
+COLOURS = {"none": "#999999", "few_shot": "C0", "perlin": "C9", "cutpaste": "C2", "placed_paste": "C1", "seas": "C3"}
 TITLES = {
     "image_auroc": "image AUROC",
     "image_ap": "image AP",

@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from seas_aug.atomic import atomic_folder, recover_folder
+from seas_aug.config import DataConfig, DrawConfig, FineTuneConfig, GeneratorConfig, MaskConfig
 from seas_aug.report.demo_detector import DetectorSettings
+from seas_aug.report.demo_folders import SOURCES, DemoFolders, read_metrics
 from seas_aug.report.stages import Stages
 
 if TYPE_CHECKING:
     from seas_aug.data.category import DefectSample
 
-SOURCES: tuple[Literal["seas", "perlin"], ...] = ("seas", "perlin")
 _SHOWN = 4
 
 
@@ -28,7 +28,10 @@ class DemoSettings:
 
     Args:
         base: see :class:`~seas_aug.config.FineTuneConfig`.
-        size: side of all images in pixels.
+        width: of the rendered photos in pixels; defects are 20 to 60 px large whatever it is.
+        height: likewise.
+        image_size: side of the model's pictures in pixels; None takes the base's own.
+        detector_size: side in pixels that all images are scaled to for the detector.
         normals: rendered normal images for training.
         per_type: rendered defect images per type.
         few_shot: how many of them are fine-tuned on; the others are the test.
@@ -40,56 +43,18 @@ class DemoSettings:
     """
 
     base: str = "embedded"
-    size: int = 128
-    normals: int = 60
-    per_type: int = 24
-    few_shot: int = 8
+    width: int = 1024
+    height: int = 768
+    image_size: int | None = None
+    detector_size: int = 256
+    normals: int = 30
+    per_type: int = 14
+    few_shot: int = 6
     generator_steps: int = 600
-    mask_steps: int = 300
-    pairs_per_type: int = 20
+    mask_steps: int = 450
+    pairs_per_type: int = 16
     inference_steps: int = 20
     detector: DetectorSettings = field(default_factory=DetectorSettings)
-
-
-@dataclass(frozen=True)
-class DemoFolders:
-    """Where everything lies below the demo's folder."""
-
-    output: Path
-
-    @property
-    def category(self) -> Path:
-        """The rendered category."""
-        return self.output / "flange"
-
-    @property
-    def split(self) -> Path:
-        """Which defects are few-shot and which are the test."""
-        return self.category / "split.json"
-
-    @property
-    def run(self) -> Path:
-        """The fine-tuned run."""
-        return self.output / "run"
-
-    @property
-    def generated(self) -> Path:
-        """The generated pairs."""
-        return self.output / "generated"
-
-    @property
-    def page(self) -> Path:
-        """The page to look at."""
-        return self.output / "index.html"
-
-    @property
-    def sheet(self) -> Path:
-        """The same pictures as one PNG."""
-        return self.output / "contact_sheet.png"
-
-    def detector(self, source: str) -> Path:
-        """Metrics and anomaly maps of the detector trained on ``source``."""
-        return self.output / "detectors" / source
 
 
 def run_demo(output: Path, seed: int = 0, settings: DemoSettings | None = None) -> Path:
@@ -128,7 +93,7 @@ def commands(folders: DemoFolders, settings: DemoSettings, seed: int) -> dict[st
             f"--output={folders.run}",
             f"--base={settings.base}",
             f"--seed={seed}",
-            f"--data.image_size={settings.size}",
+            *([] if settings.image_size is None else [f"--data.image_size={settings.image_size}"]),
             f"--generator.max_steps={settings.generator_steps}",
             f"--masks.max_steps={settings.mask_steps}",
             "--preview_every=0",
@@ -153,21 +118,37 @@ def shown_tests(folders: DemoFolders) -> dict[str, list[DefectSample]]:
 
 
 def _render(folders: DemoFolders, settings: DemoSettings, seed: int) -> None:
-    from seas_aug.base.renderer.category import render_category
+    from seas_aug.base.renderer.board import BoardSettings, render_board
 
-    render_category(folders.category, seed, settings.size, settings.normals, settings.per_type, settings.few_shot)
+    board = BoardSettings(settings.width, settings.height)
+    tests = max(2, settings.normals // 2)
+    render_board(folders.category, seed, board, settings.normals, tests, settings.per_type, settings.few_shot)
 
 
 def _fine_tune(folders: DemoFolders, settings: DemoSettings, seed: int) -> None:
-    from seas_aug.cli.finetune import run
+    from seas_aug.finetune.run import finetune
 
-    run(commands(folders, settings, seed)["finetune"])
+    finetune(fine_tuning(folders, settings, seed))
+
+
+def fine_tuning(folders: DemoFolders, settings: DemoSettings, seed: int) -> FineTuneConfig:
+    """Return the settings that the first of :func:`commands` stands for."""
+    return FineTuneConfig(
+        output=folders.run,
+        base=settings.base,
+        seed=seed,
+        preview_every=0,
+        data=DataConfig(root=folders.category, few_shot=str(folders.split), image_size=settings.image_size),
+        generator=GeneratorConfig(max_steps=settings.generator_steps),
+        masks=MaskConfig(max_steps=settings.mask_steps),
+    )
 
 
 def _generate(folders: DemoFolders, settings: DemoSettings, seed: int) -> None:
-    from seas_aug.cli.generate import run
+    from seas_aug.generate.run import generate
 
-    run(commands(folders, settings, seed)["generate"])
+    steps = DrawConfig(num_inference_steps=settings.inference_steps)
+    generate(folders.run, folders.generated, settings.pairs_per_type, seed=seed, settings=steps)
 
 
 def _detect(folders: DemoFolders, settings: DemoSettings, seed: int, source: Literal["seas", "perlin"]) -> None:
@@ -187,11 +168,11 @@ def _detect(folders: DemoFolders, settings: DemoSettings, seed: int, source: Lit
             folders.run,
             folders.generated,
             source,
-            make_textures(folders.output / "textures", size=settings.size, seed=seed),
+            make_textures(folders.output / "textures", size=settings.detector_size, seed=seed),
             folder / "anomalib",
             settings.detector,
             seed,
-            settings.size,
+            settings.detector_size,
             [sample.image for samples in shown_tests(folders).values() for sample in samples],
         )
         save_file({"maps": maps.contiguous()}, folder / "maps.safetensors")
@@ -203,14 +184,6 @@ def _draw(folders: DemoFolders, settings: DemoSettings, seed: int, stages: Stage
 
     lines = [" ".join(["seas-aug", name, *arguments]) for name, arguments in commands(folders, settings, seed).items()]
     write_page(folders, SOURCES, shown_tests(folders), lines, {"seed": seed, **dataclasses.asdict(settings)}, stages)
-
-
-def read_metrics(folders: DemoFolders, sources: Sequence[str] = SOURCES) -> dict[str, dict[str, float]]:
-    """Return what was measured, per source of anomalies."""
-    return {
-        source: json.loads((folders.detector(source) / "metrics.json").read_text(encoding="utf-8"))
-        for source in sources
-    }
 
 
 def _summary(folders: DemoFolders, stages: Stages) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,18 +12,20 @@ import torch
 from seas_aug.anomalib_plugin.pool import PoolEntry, read_manifest
 from seas_aug.atomic import atomic_write_text
 from seas_aug.data.category import DefectSample
-from seas_aug.data.images import load_image, to_model_range
+from seas_aug.data.images import to_model_range
+from seas_aug.data.pictures import seen_defects
 from seas_aug.data.split_file import load_split
+from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.environment import describe_environment
 from seas_aug.evaluate.real_images import attention_heatmaps
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
+from seas_aug.report.closeup import Closeup, whole_picture
 from seas_aug.report.contact_sheet import Cell, Picture, Row, save_contact_sheet
 from seas_aug.report.demo_detector import METRICS
-from seas_aug.report.environment import describe_environment
+from seas_aug.report.demo_folders import DemoFolders, read_metrics
 from seas_aug.report.page import render_template
-from seas_aug.report.pictures import heat_picture, mask_picture, outlined, picture_of, spread
+from seas_aug.report.pictures import heat_picture, outlined, spread
 
 if TYPE_CHECKING:
-    from seas_aug.report.demo import DemoFolders
     from seas_aug.report.stages import Stages
 
 _TILE, _COLUMNS = 128, 4
@@ -70,13 +71,12 @@ def write_page(
         settings: everything that decides the results.
         stages: seconds per stage.
     """
-    from seas_aug.report.demo import read_metrics
-
     blocks = collect_blocks(folders, sources, tests)
     rows = [Row(name, tuple(_as_cell(block) for block in of_type)) for name, of_type in blocks.items()]
     titles = [block.title for block in next(iter(blocks.values()))]
     save_contact_sheet(folders.sheet, titles, rows, _TILE)
-    page = render_page(blocks, read_metrics(folders, sources), commands, settings, stages.seconds)
+    wholes = {name: _whole(folders, name) for name in blocks}
+    page = render_page(blocks, wholes, read_metrics(folders, sources), commands, settings, stages.seconds)
     atomic_write_text(folders.page, page)
 
 
@@ -97,7 +97,7 @@ def collect_blocks(
         first += len(samples)
         triples = spread([pair for pair in pairs if pair.anomaly_type == name], _COLUMNS)
         blocks[name] = (
-            _few_shot_block(spread(few_shot[name], _COLUMNS)),
+            _few_shot_block(pipe, spread(few_shot[name], _COLUMNS)),
             _generated_block(pipe, name, triples),
             _test_block(pipe, name, samples, own),
         )
@@ -106,6 +106,7 @@ def collect_blocks(
 
 def render_page(
     blocks: Mapping[str, Sequence[Block]],
+    wholes: Mapping[str, Picture],
     metrics: Mapping[str, Mapping[str, float]],
     commands: Sequence[str],
     settings: Mapping[str, Any],
@@ -115,6 +116,7 @@ def render_page(
 
     Args:
         blocks: pictures per anomaly type.
+        wholes: a generated image of each at its own size, with the outline of its mask.
         metrics: measured values per source of anomalies.
         commands: command lines that were run.
         settings: name -> value.
@@ -123,6 +125,7 @@ def render_page(
     return render_template(
         "demo.html",
         blocks=blocks,
+        wholes=wholes,
         sources={source: SOURCE_TITLES[source] for source in metrics},
         metrics=metrics,
         metric_titles=METRICS,
@@ -134,24 +137,34 @@ def render_page(
     )
 
 
-def _few_shot_block(samples: Sequence[DefectSample]) -> Block:
-    images = tuple(picture_of(sample.image, _TILE) for sample in samples)
-    masks = tuple(mask_picture(sample.mask, _TILE) for sample in samples)
+def _whole(folders: DemoFolders, name: str) -> Picture:
+    pair = next(pair for pair in read_manifest(folders.generated) if pair.anomaly_type == name)
+    return whole_picture(pair.image, pair.mask)
+
+
+def _few_shot_block(pipe: SeaSPipeline, samples: Sequence[DefectSample]) -> Block:
+    parts = [(sample, Closeup.of_sample(sample, pipe.sides, _TILE)) for sample in samples]
+    images = tuple(part.image(sample.image) for sample, part in parts)
+    masks = tuple(part.mask(sample.mask) for sample, part in parts)
     return Block("real few-shot", (Line("image", images), Line("mask", masks)))
 
 
 def _generated_block(pipe: SeaSPipeline, name: str, pairs: Sequence[PoolEntry]) -> Block:
-    images = tuple(picture_of(pair.image, _TILE) for pair in pairs)
-    masks = tuple(mask_picture(pair.mask, _TILE) for pair in pairs)
+    """Show the windows that hold the defects."""
+    samples = [DefectSample(pair.image, pair.mask, name) for pair in pairs]
+    parts = [Closeup.of_sample(sample, pipe.sides, _TILE) for sample in samples]
+    images = tuple(part.image(pair.image) for part, pair in zip(parts, pairs, strict=True))
+    masks = tuple(part.mask(pair.mask) for part, pair in zip(parts, pairs, strict=True))
     outlines = tuple(outlined(image, mask) for image, mask in zip(images, masks, strict=True))
+    references = tuple(part.image(pair.reference) for part, pair in zip(parts, pairs, strict=True))
     return Block(
         "generated",
         (
-            Line("reference", tuple(picture_of(pair.reference, _TILE) for pair in pairs)),
+            Line("reference", references),
             Line("image", images),
             Line("mask", masks),
             Line("mask outline", outlines),
-            Line("attention", _attention(pipe, name, [pair.image for pair in pairs])),
+            Line("attention", _attention(pipe, name, samples)),
         ),
     )
 
@@ -159,25 +172,29 @@ def _generated_block(pipe: SeaSPipeline, name: str, pairs: Sequence[PoolEntry]) 
 def _test_block(
     pipe: SeaSPipeline, name: str, samples: Sequence[DefectSample], maps: Mapping[str, torch.Tensor]
 ) -> Block:
+    parts = [Closeup.of_sample(sample, pipe.sides, _TILE) for sample in samples]
     detectors = [
-        Line(f"DRAEM, {SOURCE_TITLES[source]}", tuple(heat_picture(one, _TILE) for one in found))
+        Line(
+            f"DRAEM, {SOURCE_TITLES[source]}",
+            tuple(part.heat(one) for part, one in zip(parts, found, strict=True)),
+        )
         for source, found in maps.items()
     ]
     return Block(
         "held-out test",
         (
-            Line("image", tuple(picture_of(sample.image, _TILE) for sample in samples)),
-            Line("true mask", tuple(mask_picture(sample.mask, _TILE) for sample in samples)),
-            Line("attention", _attention(pipe, name, [sample.image for sample in samples])),
+            Line("image", tuple(part.image(sample.image) for part, sample in zip(parts, samples, strict=True))),
+            Line("true mask", tuple(part.mask(sample.mask) for part, sample in zip(parts, samples, strict=True))),
+            Line("attention", _attention(pipe, name, samples)),
             *detectors,
         ),
     )
 
 
-def _attention(pipe: SeaSPipeline, name: str, paths: Sequence[Path]) -> tuple[Picture, ...]:
-    size = int(pipe.config.image_size)
-    images = to_model_range(torch.stack([load_image(path, size, "squash") for path in paths]))
-    return tuple(heat_picture(one, _TILE) for one in attention_heatmaps(pipe, images, [name] * len(paths)))
+def _attention(pipe: SeaSPipeline, name: str, samples: Sequence[DefectSample]) -> tuple[Picture, ...]:
+    images, _ = seen_defects(samples, int(pipe.config.image_size), pipe.sides, "squash")
+    found = attention_heatmaps(pipe, to_model_range(images), [name] * len(samples))
+    return tuple(heat_picture(one, _TILE) for one in found)
 
 
 def _as_cell(block: Block) -> Cell:

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from seas_aug.report.closeup import jpeg_of
 from seas_aug.report.contact_sheet import Picture
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -18,7 +19,10 @@ _GAP = 4  # white pixels between two pictures
 
 
 def render_template(name: str, **values: Any) -> str:
-    """Return a page as one HTML text; ``{{ pictures|strip }}`` in its template is what :func:`strip_uri` returns.
+    """Return a page as one HTML text.
+
+    In its template ``{{ pictures|strip }}`` is what :func:`strip_uri` returns, ``{{ picture|photo }}`` what
+    :func:`photo_uri` does.
 
     Args:
         name: file name in ``seas_aug/report/templates``.
@@ -34,6 +38,7 @@ def render_template(name: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["strip"] = strip_uri
+    environment.filters["photo"] = photo_uri
     return str(environment.get_template(name).render(**values))
 
 
@@ -46,6 +51,11 @@ def strip_uri(pictures: Sequence[Picture]) -> str:
     gap = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)][:-1]
     return png_uri(cv2.imencode(".png", np.hstack(parts)[..., ::-1])[1].tobytes())
+
+
+def photo_uri(picture: Picture) -> str:
+    """Return a large picture, uint8 ``[H, W, 3]``, RGB, as the address of a JPEG that lies in the address itself."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_of(picture)).decode("ascii")
 
 
 def png_uri(png: bytes) -> str:

@@ -63,7 +63,7 @@ def make_generated(folder: Path, category: Path | None, pairs: int = 3) -> Path:
             seed = 300 + 50 * offset + index
             image, mask = defect(seed, name)
             image = np.clip(image.astype(int) + 3, 0, 255).astype(np.uint8)  # generated backgrounds drift a little
-            writer.write(name, index, to_tensor(image), to_tensor(mask[..., None]), to_tensor(normal(seed)), {})
+            writer.write(name, index, to_rgb(image), mask // 255, to_rgb(normal(seed)), {})
     writer.finish()
     if category is not None:
         read = read_mvtec_folder(category)
@@ -71,6 +71,20 @@ def make_generated(folder: Path, category: Path | None, pairs: int = 3) -> Path:
     return folder
 
 
+def add_normals(folder: Path, number: int = 2) -> Path:
+    """Write generated normal images beside the pairs of :func:`make_generated`."""
+    writer = PairWriter(folder, {"seed": 0}, 3)
+    for index in range(number):
+        image = to_rgb(normal(700 + index))
+        writer.write("good", index, image, None, image, {})
+    writer.finish()
+    return folder
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Return a picture of OpenCV's order of channels in RGB order."""
+    return np.ascontiguousarray(image[..., ::-1])
+
+
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    pixels = image[..., ::-1] if image.shape[-1] == 3 else image
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(to_rgb(image)).permute(2, 0, 1).float() / 255

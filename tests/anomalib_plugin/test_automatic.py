@@ -16,7 +16,9 @@ from diffusers import StableDiffusionPipeline
 from seas_aug.anomalib_plugin import SeasAugmentation
 from seas_aug.anomalib_plugin.automatic import prepare_pool, prepare_run, select_from_datamodule
 from seas_aug.anomalib_plugin.paste import PasteAugmenter
+from seas_aug.config import DrawConfig
 from seas_aug.data.decode import content_hash
+from seas_aug.generate.run import plain_settings
 from tests import tiny_models
 from tests.anomalib_plugin import rendered
 from tests.anomalib_plugin.stand_ins import FEW_SHOT, Draem, make_trainer, paths
@@ -25,7 +27,7 @@ from tests.generate.fake import make_run
 
 def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    strengths: list[float | None] = []
+    drawings: list[DrawConfig] = []
 
     def finetune(config: Any) -> Path:
         calls.append("finetune")
@@ -47,12 +49,13 @@ def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monk
         calls.append("generate")
         assert options["num_images"] == 3
         assert options["anomaly_types"] is None
-        strengths.append(options["strength"])
+        drawings.append(options["settings"])
         rendered.make_generated(options["output"], None)
 
     for name, function in {"finetune": finetune, "generate": generate}.items():
         module = ModuleType(f"seas_aug.{name}.run")
         setattr(module, name, function)
+        module.plain_settings = plain_settings  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, f"seas_aug.{name}.run", module)
 
     options: dict[str, Any] = {"few_shot": 0.25, "max_steps": 2, "num_images": 3, "cache": str(tmp_path / "cache")}
@@ -68,9 +71,9 @@ def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monk
     assert calls == ["finetune", "generate"]
     SeasAugmentation(**{**options, "seed": 1}).setup(make_trainer(category), Draem(), "fit")
     assert calls == ["finetune", "generate"] * 2
-    SeasAugmentation(**{**options, "strength": 0.2}).setup(make_trainer(category), Draem(), "fit")
+    SeasAugmentation(**{**options, "drawing": DrawConfig(severity=0.5)}).setup(make_trainer(category), Draem(), "fit")
     assert calls == ["finetune", "generate"] * 2 + ["generate"]  # other pairs of the same model
-    assert strengths == [None, None, 0.2]
+    assert drawings == [DrawConfig(), DrawConfig(), DrawConfig(severity=0.5)]
 
 
 def test_other_normals_make_another_model(category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +112,7 @@ def test_a_damaged_pool_is_made_whole(category: Path, tmp_path: Path, monkeypatc
 
     module = ModuleType("seas_aug.generate.run")
     module.generate = generate  # type: ignore[attr-defined]
+    module.plain_settings = plain_settings  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "seas_aug.generate.run", module)
     run = make_run(tmp_path / "run")
     settings = SeasAugmentation(num_images=3, cache=str(tmp_path / "cache")).settings

@@ -4,6 +4,7 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ import torch
 from seas_aug.anomalib_plugin import streamed
 from seas_aug.anomalib_plugin.streamed import Follower, StreamedPool, StreamSettings
 from seas_aug.errors import SeasError
-from tests.generate.test_stream import fill, renewal, run
+from tests.generate.fake import FakePipeline
+from tests.generate.test_stream import renewal, run
 
 __all__ = ["run"]
+SELDOM = [number for number in range(1000) if number % 3]
 
 
 class Local(Follower):
@@ -21,18 +24,20 @@ class Local(Follower):
 
     is_running = True
 
-    def __init__(self, run: Path, output: Path, uses: int = 2) -> None:
+    def __init__(self, run: Path, output: Path, uses: int = 2, **options: Any) -> None:
         super().__init__(StreamSettings(run, output, 2, uses, ("crack", "hole"), 0, "cpu", None))
-        self.renewal = renewal(run, output, num_images=2, uses=uses)
-        fill(self.renewal)
+        self.renewal = renewal(run, output, num_images=2, uses=uses, **options)
+        while not self.renewal.is_full:
+            self.renewal.step(0)
         self.told: list[tuple[int, int]] = []
         self.idle = False
         self.why: str | None = None
 
     def report(self, drawn: int, ahead: int = 0) -> None:
         self.told.append((drawn, ahead))
-        while not self.idle and self.renewal.step(drawn + ahead):
-            pass
+        for _ in range(9):  # a batch may be refused
+            while not self.idle and self.renewal.step(drawn + ahead):
+                pass
 
     def why_ended(self) -> str | None:
         return self.why
@@ -121,3 +126,15 @@ def test_numbers_that_cannot_be(run, tmp_path):
         opened(Follower(), output, max_uses=0)
     with pytest.raises(SeasError, match="readers is 0"):
         opened(source, output, readers=0)
+
+
+def test_refused_seeds_are_no_pairs(run, tmp_path):
+    """Each pair is drawn so many times at most, however many seeds the gate refuses between two of them."""
+    source = Local(run, tmp_path / "pool", pipeline=FakePipeline({name: SELDOM for name in ("crack", "hole")}))
+    pool = opened(source, tmp_path / "pool", max_uses=2)
+    for _ in range(20):
+        draw(pool, 3)
+        accepted = {entry for entry in source.renewal._pipe.asked if entry[1] not in SELDOM}
+        assert pool.distinct <= len(accepted)
+        assert pool.drawn <= 2 * pool.distinct
+    assert pool.distinct >= 20

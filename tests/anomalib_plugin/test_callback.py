@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 
 from seas_aug.anomalib_plugin import SeasAugmentation
 from seas_aug.anomalib_plugin.paste import PasteAugmenter
+from seas_aug.config import DrawConfig
 from seas_aug.data.decode import content_hash
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
@@ -162,6 +163,17 @@ def test_user_mistakes(category: Path, generated: Path, tmp_path: Path) -> None:
         )
     with pytest.raises(SeasError, match=r"split\.json"):
         SeasAugmentation(run=str(tmp_path)).setup(make_trainer(category), Draem(), "fit")
+
+
+@pytest.mark.parametrize("name", ["region", "masks"])
+def test_a_missing_region_or_mask_is_told_before_anything_is_made(category: Path, tmp_path: Path, name: str) -> None:
+    cache = tmp_path / "cache"
+    drawing = DrawConfig(**{name: tmp_path / "nowhere.png"})  # type: ignore[arg-type]
+    with pytest.raises(
+        SeasError, match=rf"augmentation\.drawing\.{name} is .*nowhere\.png, which does not exist; give"
+    ):
+        SeasAugmentation(few_shot=0.25, cache=str(cache), drawing=drawing).setup(make_trainer(category), Draem(), "fit")
+    assert not cache.exists()
 
 
 def test_pairs_smaller_than_the_detector_warn_once(

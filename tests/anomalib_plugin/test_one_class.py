@@ -15,20 +15,14 @@ from seas_aug.anomalib_plugin.one_class import normal_images, with_normals
 from seas_aug.anomalib_plugin.registry import ONE_CLASS_DETECTORS, is_one_class, registered_detectors
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import PairWriter
-from tests.anomalib_plugin.rendered import make_generated, normal, to_tensor
+from tests.anomalib_plugin.rendered import add_normals, make_generated
 from tests.anomalib_plugin.stand_ins import FEW_SHOT, Draem, Padim, make_trainer, paths
 
 
 @pytest.fixture
 def with_good(category: Path, tmp_path: Path) -> Path:
     """Pairs and two generated normal images."""
-    folder = make_generated(tmp_path / "pairs", category)
-    writer = PairWriter(folder, {"seed": 0}, 3)
-    for index in range(2):
-        image = to_tensor(normal(700 + index))
-        writer.write("good", index, image, None, image, {})
-    writer.finish()
-    return folder
+    return add_normals(make_generated(tmp_path / "pairs", category))
 
 
 def test_names_are_anomalibs() -> None:
@@ -84,6 +78,19 @@ def test_folder_datamodule_without_masks(category: Path, with_good: Path) -> Non
     assert after.attrs == before.attrs
     datamodule.train_data.samples = after
     assert all(datamodule.train_data[index].image.shape == (3, 64, 64) for index in range(len(after)))
+
+
+def test_refused_seeds_are_passed_over(category: Path, with_good: Path) -> None:
+    before = normal_images(with_good)
+    writer = PairWriter(with_good, {"seed": 0}, 3)
+    for folder in ("hole", "good"):
+        writer.refuse(folder, 7, {"rejected": ["seam"]})
+    writer.finish()
+    assert normal_images(with_good) == before
+    trainer = make_trainer(category)
+    SeasAugmentation(generated=str(with_good)).setup(trainer, Padim(), "fit")
+    assert set(map(str, before)) <= set(trainer.datamodule.train_data.samples["image_path"])
+    assert trainer.datamodule.train_data.samples["image_path"].notna().all()
 
 
 def test_mistakes(category: Path, generated: Path, with_good: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -19,6 +20,7 @@ import torch
 
 from seas_aug.anomalib_plugin import SeasAugmentation, streamed
 from seas_aug.anomalib_plugin.streamed import Producer, StreamedPool, StreamSettings
+from seas_aug.config import DrawConfig
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import read_manifest
 from tests.anomalib_plugin.stand_ins import Draem, make_trainer
@@ -48,7 +50,7 @@ time.sleep(120)
 """
 
 
-def settings(folder: Path, num_images: int = 6, uses: int = 2, strength: float | None = None) -> StreamSettings:
+def settings(folder: Path, num_images: int = 6, uses: int = 2, drawing: DrawConfig | None = None) -> StreamSettings:
     return StreamSettings(
         run=folder / "run",
         folder=folder / "pool",
@@ -58,7 +60,7 @@ def settings(folder: Path, num_images: int = 6, uses: int = 2, strength: float |
         seed=0,
         accelerator="cpu",
         threads=1,
-        strength=strength,
+        drawing=drawing,
     )
 
 
@@ -240,10 +242,49 @@ def test_second_training_takes_over_when_the_first_ends(
 
 def test_strength_reaches_the_model(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
-    producer = Producer(settings(tmp_path, strength=0.95), COMMAND)
+    producer = Producer(settings(tmp_path, drawing=DrawConfig(strength=0.95)), COMMAND)
     with pytest.raises(SeasError, match="strength is too high for this model"):
         StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
     assert not (tmp_path / "pool").exists()  # another strength can be tried at once
+
+
+def test_drawing_reaches_the_model(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    drawing = DrawConfig(count=(1, 3), size=(4, 9), references=("a.png",), gate=False)
+    producer = Producer(settings(tmp_path, drawing=drawing), COMMAND)
+    StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
+    producer.stop()
+    content = json.loads((tmp_path / "pool" / "generate.json").read_text())["settings"]
+    assert DrawConfig.from_plain({name: content[name] for name in ("count", "size", "references", "gate")}) == drawing
+    assert content["drawing"] == 2 and "severity" not in content
+
+
+def never_after(folder: Path, accepted: int) -> Producer:
+    """Return a producer whose gate accepts so many holes and then no more."""
+    make_run(folder / "run")
+    fake = FAKE.replace("FakePipeline()", f"FakePipeline({{'hole': range({accepted}, 10**6)}})")
+    fake = fake.replace("sys.exit", "stream._GIVEN_UP = 9; sys.exit")
+    return Producer(settings(folder, uses=1), (sys.executable, "-c", fake))
+
+
+def test_stream_that_gives_up_is_told_and_training_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    producer = never_after(tmp_path, 6)
+    pool = StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=6)
+    with caplog.at_level(logging.WARNING):
+        pool.draw(torch.Generator(), 60, (8, 8))
+        wait_until(lambda: producer.why_ended() is not None)
+        pool.draw(torch.Generator(), 4, (8, 8))
+    assert caplog.text.count("not renewed any more (hole: the gate refused") == 1
+    producer.stop()
+
+
+def test_stream_without_any_pair_of_a_type_is_a_mistake(tmp_path: Path) -> None:
+    producer = never_after(tmp_path, 0)
+    with pytest.raises(
+        SeasError, match=r"no pairs for .*: hole: the gate refused \d+ seeds in a row; fine-tune longer"
+    ):
+        StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=2)
+    producer.stop()
 
 
 def test_options_that_do_not_go_together(category: Path, generated: Path) -> None:
@@ -251,10 +292,8 @@ def test_options_that_do_not_go_together(category: Path, generated: Path) -> Non
         with pytest.raises(SeasError, match=r"augmentation\.stream renews"):
             SeasAugmentation(stream=True, **options).setup(make_trainer(category), Draem(), "fit")
     for options in ({"generated": str(generated)}, {"source": "cutpaste"}):
-        with pytest.raises(SeasError, match=r"augmentation\.strength says"):
-            SeasAugmentation(strength=0.2, **options).setup(make_trainer(category), Draem(), "fit")
-    with pytest.raises(SeasError, match=r"strength is 1\.5"):
-        SeasAugmentation(strength=1.5).setup(make_trainer(category), Draem(), "fit")
+        with pytest.raises(SeasError, match=r"augmentation\.drawing says"):
+            SeasAugmentation(drawing=DrawConfig(strength=0.2), **options).setup(make_trainer(category), Draem(), "fit")
     with pytest.raises(SeasError, match=r"stream_max_uses is 3, but .* at least 4"):
         SeasAugmentation(stream=True, stream_max_uses=3).setup(make_trainer(category), Draem(), "fit")
     with pytest.raises(SeasError, match="stream_uses is 0"):

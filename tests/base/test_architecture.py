@@ -4,7 +4,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seas_aug.base.latents import latent_scale
 from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.architecture import (
     LATENT_CHANNELS,
@@ -20,6 +19,7 @@ from seas_aug.base.pretrain.architecture import (
 from seas_aug.base.pretrain.autoencoder import psnr, reconstruction_loss
 from seas_aug.base.pretrain.scenes import CropDataset, ScenePool
 from seas_aug.base.renderer.scene import all_words
+from seas_aug.latents.codec import latent_scale
 from seas_aug.masks.features import unet_channels, vae_channels
 from seas_aug.prompt.embedding import add_prompt_tokens, encode_prompts
 from seas_aug.prompt.ua_prompt import UAPrompt

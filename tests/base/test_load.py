@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from seas_aug.base import load
-from seas_aug.base.latents import decode_latents, encode_latents, latent_scale, latent_shape
 from seas_aug.base.load import load_base
 from seas_aug.errors import SeasError
+from seas_aug.latents.codec import decode_latents, encode_latents, latent_scale, latent_shape
 from tests.tiny_base import tiny_dc_vae, write_base
 from tests.tiny_models import tiny_unet, tiny_vae
 

@@ -13,12 +13,12 @@ import torch
 from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.diffusion import LatentPool
 from seas_aug.base.pretrain.masks import MaskPretraining, MaskScenes
-from seas_aug.config import MaskConfig
+from seas_aug.config import DrawConfig, MaskConfig
+from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.errors import SeasError
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.finetune.run import finetune
 from seas_aug.masks.predictor import MaskPredictor
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from tests.finetune.recording import recorded
 from tests.tiny_base import tiny_config
 
@@ -89,7 +89,7 @@ def test_the_generator_carries_the_mask_predictor_of_its_base(category_folder, b
     assert not all(torch.equal(weight, finished.mask_predictor.state_dict()[name]) for name, weight in expected.items())
     assert finished.config.max_timestep == 925  # strength 0.8 and half a step of 4
     with pytest.raises(SeasError, match=r"strength is 0\.95"):
-        finished("crack", strength=0.95)
+        finished.check(DrawConfig(strength=0.95))
 
 
 @pytest.mark.parametrize("from_base", [True, False])

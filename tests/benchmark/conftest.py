@@ -6,7 +6,7 @@ import pytest
 
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.generate.model_hash import find_model, model_hash
-from seas_aug.generate.writer import SETTINGS, PairWriter
+from seas_aug.generate.writer import SETTINGS
 from tests.anomalib_plugin import rendered
 from tests.generate.fake import make_run
 
@@ -16,12 +16,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> CategoryFolders:
     """A rendered category, pairs of it, and a run folder that knows its few-shot images."""
     folder = tmp_path_factory.mktemp("benchmark")
     root = rendered.make_category(folder / "part")
-    generated = rendered.make_generated(folder / "pairs", root)
-    writer = PairWriter(generated, {"seed": 0}, 3)
-    for index in range(2):
-        image = rendered.to_tensor(rendered.normal(700 + index))
-        writer.write("good", index, image, None, image, {})
-    writer.finish()
+    generated = rendered.add_normals(rendered.make_generated(folder / "pairs", root))
     make_run(folder / "run")
     shutil.copy(generated / "split.json", folder / "run")
     settings = json.loads((generated / SETTINGS).read_text())

@@ -18,6 +18,7 @@ from seas_aug.cli.benchmark import is_anomalibs
 from seas_aug.cli.main import main
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
+from seas_aug.report.benchmark_page import write_report
 from tests.generate.fake import make_run
 
 TINY = {"unet": {"architecture": "Unet", "encoder": "resnet18", "options": {"decoder_channels": [32, 16, 16, 8, 8]}}}
@@ -37,7 +38,7 @@ def test_a_small_benchmark(folders: CategoryFolders, tmp_path: Path, capsys: pyt
         "segmentation_sources": ["few_shot", "seas"],
     }
     config = _config(folders, tmp_path, **options, segmentation=TINY, detector_steps=1, segmentation_steps=1, draws=20)
-    found = run_benchmark(config)
+    found = run_benchmark(config, write_report)
     assert found["failed"] == 0 and found["cells"] == {"done": 7, "planned": 7}
     assert set(found["pixel_ap"]["part"]) == {"perlin", "seas"}
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -51,7 +52,7 @@ def test_a_small_benchmark(folders: CategoryFolders, tmp_path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "draem-compact" in printed and "pixel_iou" in printed
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
-    assert run_benchmark(config) == found  # nothing is measured twice
+    assert run_benchmark(config, write_report) == found  # nothing is measured twice
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == times
 
 
@@ -60,7 +61,7 @@ def test_plan_does_nothing(folders: CategoryFolders, tmp_path: Path) -> None:
     config = BenchmarkConfig(
         [entry], tmp_path / "new", seeds=[0, 1], pairs=50, dry_run=True, detector_steps=10, tflops=0.1
     )
-    found = run_benchmark(config)
+    found = run_benchmark(config, write_report)
     assert found == plan(config)
     hours = found.pop("hours")
     assert hours["total"] == pytest.approx(sum(hours.values()) - hours["total"], abs=0.05) and hours["fine_tune"] > 0
@@ -179,7 +180,7 @@ def test_opponents_are_measured_without_seas_and_found_again_when_it_is_there(
     )
     planned = plan(config)
     assert planned["categories"]["part"]["fine_tune"] is False and planned["categories"]["part"]["pairs"] == 0
-    assert run_benchmark(config)["cells"] == {"done": 3, "planned": 3}
+    assert run_benchmark(config, write_report)["cells"] == {"done": 3, "planned": 3}
     cells = tmp_path / "out" / "cells"
     before = {path.name for path in cells.glob("*.json")}
     entry = CategoryEntry(folders.root, run=folders.run, generated=folders.generated)
@@ -191,7 +192,7 @@ def test_opponents_are_measured_without_seas_and_found_again_when_it_is_there(
         segmentation_sources=["few_shot", "seas"],
         masks=False,  # the run's model is a stand-in
     )
-    assert run_benchmark(with_seas)["cells"] == {"done": 4, "planned": 4}
+    assert run_benchmark(with_seas, write_report)["cells"] == {"done": 4, "planned": 4}
     after = {path.name for path in cells.glob("*.json")}
     assert before < after and len(after) == 5  # perlin and few_shot were not measured again
 

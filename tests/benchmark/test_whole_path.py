@@ -19,6 +19,7 @@ from seas_aug.cli.main import main
 from seas_aug.data.decode import content_hash
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
+from seas_aug.report.benchmark_page import write_report
 from tests.anomalib_plugin import rendered
 from tests.tiny_base import write_base
 
@@ -146,7 +147,7 @@ def test_opponents_beside_the_fine_tuning_of_seas_end_with_the_same_cells(
     found = {}
     for name, places in (("first", {}), ("beside", {"devices": [0], "cells_per_device": max(2, os.cpu_count() or 1)})):
         config = BenchmarkConfig(entries, tmp_path / name, **options, **places)
-        assert run_benchmark(config)["cells"] == {"done": 2 + 2 + 3 + 1, "planned": 2 + 2 + 3 + 1}
+        assert run_benchmark(config, write_report)["cells"] == {"done": 2 + 2 + 3 + 1, "planned": 2 + 2 + 3 + 1}
         rows = {path.name: json.loads(path.read_text()) for path in (tmp_path / name / "cells").glob("*.json")}
         found[name] = {key: row["metrics"] for key, row in rows.items()}
     assert found["first"].keys() == found["beside"].keys()

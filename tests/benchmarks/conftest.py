@@ -5,6 +5,8 @@ import pytest
 
 from tests.report.tiny_demo import make_demo
 
+TYPES = ("open", "pit", "scratch", "spur", "stain")  # of the demo
+
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -8,10 +8,11 @@ import torch
 
 from benchmarks import real_defects
 from benchmarks.real_defects import Predictions, main, mean_of_types, score
+from tests.benchmarks.conftest import TYPES
 
 
 def arguments(demo: Path, output: Path, split: Path | None = None) -> list[str]:
-    root = demo / "flange"
+    root = demo / "board"
     return [
         f"--run={demo / 'run'}",
         f"--data.root={root}",
@@ -41,7 +42,7 @@ def test_command(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     output = tmp_path / "results.json"
     assert main(arguments(demo, output)) == 0
     content = json.loads(output.read_text())
-    assert set(content["types"]) == {"hole", "scratch", "stain"}
+    assert tuple(content["types"]) == TYPES
     assert all(values["images"] == 2 for values in content["types"].values())
     assert content["settings"]["seed"] == 0
     assert content["environment"]["torch"] == torch.__version__.partition("+")[0]
@@ -53,18 +54,18 @@ def test_command(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> N
 
 def test_fine_tuned_images_are_refused(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     split = tmp_path / "split.json"
-    split.write_text(json.dumps({"hole": {"test": ["000.png"]}}))
+    split.write_text(json.dumps({"pit": {"test": ["000.png"]}}))
     assert main(arguments(demo, tmp_path / "r.json", split)) == 2
-    assert "hole/000.png was fine-tuned on" in capsys.readouterr().err
+    assert "pit/000.png was fine-tuned on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("{", "lists no test images"),
-        ('{"hole": {}}', "lists no test images"),
-        ('{"hole": {"test": ["900.png"]}}', "hole/900.png"),
-        ('{"hole": {"test": []}}', "lists no test image"),
+        ('{"pit": {}}', "lists no test images"),
+        ('{"pit": {"test": ["900.png"]}}', "pit/900.png"),
+        ('{"pit": {"test": []}}', "lists no test image"),
     ],
 )
 def test_wrong_split(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture, content: str, words: str) -> None:

@@ -12,14 +12,13 @@ from benchmarks import streaming
 from seas_aug.anomalib_plugin.streamed import Producer
 from seas_aug.generate.writer import read_manifest
 from tests.anomalib_plugin.test_streamed import COMMAND
+from tests.benchmarks.conftest import TYPES
 
 
 def test_a_few_updates(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    fake = COMMAND[2].replace(
-        "FakePipeline()", "type('P', (FakePipeline,), {'anomaly_types': ('hole', 'scratch', 'stain')})()"
-    )
+    fake = COMMAND[2].replace("FakePipeline()", f"type('P', (FakePipeline,), {{'anomaly_types': {TYPES}}})()")
     original = Producer.__init__
     monkeypatch.setattr(Producer, "__init__", lambda self, chosen: original(self, chosen, (sys.executable, "-c", fake)))
     category = next(path.parent.parent for path in demo.rglob("train/good") if "generated" not in path.parts)
@@ -41,11 +40,14 @@ def test_what_is_left_behind_is_seen(demo: Path, tmp_path: Path) -> None:
         ended.wait()
     assert not streaming.is_running(ended.pid)
     assert streaming.broken_files(demo / "generated") == []
-    name = read_manifest(demo / "generated")[0]["mask"]
+    name = next(entry["mask"] for entry in read_manifest(demo / "generated") if entry["mask"])
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / "manifest.jsonl").write_bytes((demo / "generated" / "manifest.jsonl").read_bytes())
     (tmp_path / name).write_bytes(np.zeros(10, np.uint8).tobytes())
-    assert name in streaming.broken_files(tmp_path)
+    broken = streaming.broken_files(tmp_path)
+    assert name in broken
+    lines = [entry for entry in read_manifest(tmp_path) if entry["file"]]
+    assert len(broken) == len(lines) * 3  # of refused seeds there is no file
 
 
 def test_mistake(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from anomalib.models import Draem
 from jsonargparse import Namespace
 
 from seas_aug.anomalib_plugin import SeasAugmentation
+from seas_aug.anomalib_plugin.sources import Origin
 from seas_aug.anomalib_plugin.textures import make_textures, stand_in_folder
 from seas_aug.cli import anomalib_cli
 from seas_aug.cli.anomalib_cli import SeasCLI
 from seas_aug.cli.main import ANOMALIB_COMMANDS, main
+from seas_aug.config import DrawConfig
 from seas_aug.data.decode import content_hash
 from seas_aug.data.split_file import load_split
 
@@ -174,6 +177,62 @@ def test_key_on_the_command_line(category: Path, tmp_path: Path) -> None:
     assert callback.probability == 0.9
 
 
+def given(cli: SeasCLI) -> DrawConfig:
+    callback = next(one for one in cli.engine._cache.args["callbacks"] if isinstance(one, SeasAugmentation))
+    return callback.settings.drawing
+
+
+DRAWINGS: list[tuple[dict[str, Any] | None, DrawConfig]] = [
+    ({"count": 2, "region": "r.png"}, DrawConfig(count=2, region=Path("r.png"))),
+    ({"count": [1, 3], "size": [4, 9.5]}, DrawConfig(count=(1, 3), size=(4.0, 9.5))),
+    (
+        {"references": ["a.png", "b.png"], "severity": 0.5, "gate": False, "strength": 0.2},
+        DrawConfig(references=("a.png", "b.png"), severity=0.5, gate=False, strength=0.2),
+    ),
+    ({"masks": "folder"}, DrawConfig(masks=Path("folder"))),
+    ({}, DrawConfig()),
+    (None, DrawConfig()),
+]
+
+
+@pytest.mark.parametrize(("drawing", "expected"), DRAWINGS)
+def test_drawing_in_a_config(
+    category: Path, tmp_path: Path, drawing: dict[str, Any] | None, expected: DrawConfig
+) -> None:
+    file = save(tmp_path / "c.yaml", config(category, tmp_path, seas(drawing=drawing)))
+    cli = SeasCLI(["train", "--config", file], run=False)
+    assert given(cli) == expected
+    assert given(SeasCLI(["train", "--config", file, "--augmentation.drawing.severity", "0.25"], run=False)) == (
+        dataclasses.replace(expected, severity=0.25)
+    )
+
+
+@pytest.mark.parametrize(
+    ("drawing", "sentence"),
+    [
+        ({"count": 0}, "count is 0; give 1 or more"),
+        ({"count": [3, 1]}, "count is (3, 1); give 1 or more"),
+        ({"size": [9, 4]}, "size is (9.0, 4.0); give the least"),
+        ({"severity": 3}, "severity is 3.0; give a number"),
+        ({"masks": "m", "region": "r"}, "masks says where, how large and how many defects are"),
+        ({"count": "two"}, "two"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_mistakes_in_a_drawing(
+    category: Path, tmp_path: Path, capsys: pytest.CaptureFixture, drawing: dict[str, Any], sentence: str
+) -> None:
+    content = config(category, tmp_path / "results", seas(drawing=drawing))
+    try:
+        code = main(["train", "--config", save(tmp_path / "c.yaml", content)])
+    except SystemExit as exit_info:  # the parser's own
+        code = exit_info.code
+    printed = capsys.readouterr().err
+    assert code == 2
+    assert sentence in printed and "Traceback" not in printed
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.parametrize("subcommand", ["predict", "export"])
 def test_key_is_accepted_where_it_has_no_effect(category: Path, tmp_path: Path, subcommand: str) -> None:
     content = config(category, tmp_path, "seas")
@@ -187,11 +246,15 @@ def test_unknown_augmentation(category: Path, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit) as exit_info:
         main(["train", "--config", save(tmp_path / "c.yaml", config(category, tmp_path, "nope"))])
     assert exit_info.value.code == 2
-    assert "Literal['none', 'perlin', 'cutpaste', 'seas']" in capsys.readouterr().err
+    assert f"Literal[{', '.join(map(repr, get_args(Origin)))}]" in capsys.readouterr().err
 
 
 def test_users_mistake_in_the_callback(category: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    for options in ({"probability": 3.0}, {"generated": str(tmp_path / "missing")}):
+    for options in (
+        {"probability": 3.0},
+        {"generated": str(tmp_path / "missing")},
+        {"generated": str(tmp_path / "missing"), "drawing": {"count": 2}},
+    ):
         content = config(category, tmp_path / "results", seas(**options))
         assert main(["train", "--config", save(tmp_path / "c.yaml", content)]) == 2
         assert "seas-aug: error:" in capsys.readouterr().err

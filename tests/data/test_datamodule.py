@@ -13,6 +13,7 @@ from seas_aug.data.datamodule import FewShotDataModule, choose_normals
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.images import load_image, load_mask, to_model_range
 from seas_aug.data.mixed_dataset import MixedDataset
+from seas_aug.data.pictures import Squares
 from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
 from tests.data.helpers import make_category
@@ -29,13 +30,14 @@ def split(category):
 
 
 def _dataset(split, category, num_items=90, seed=3, start_item=0):
-    return MixedDataset(split, category.normals, DataConfig(rotate=True), 16, num_items, seed, start_item)
+    config = DataConfig(rotate=True)
+    return MixedDataset(Squares(split, category.normals, config, 16), config, num_items, seed, start_item)
 
 
 def test_types_images_and_normals_are_seen_equally_often(category, split):
     dataset = _dataset(split, category, num_items=84)
     draws = [dataset.draw(i) for i in range(84)]
-    types = Counter(dataset.samples[draw.anomaly_index].anomaly_type for draw in draws)
+    types = Counter(dataset.pictures.types[draw.anomaly_index] for draw in draws)
     assert types == {"crack": 42, "hole": 42}
     images = Counter(draw.anomaly_index for draw in draws)
     assert {images[i] for i in range(3)} == {14} and {images[i] for i in range(3, 9)} == {7}
@@ -85,8 +87,9 @@ def test_end_of_the_dataset(category, split):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_resume(category, split, workers):
     config = DataConfig(num_workers=workers)
-    whole = list(FewShotDataModule(split, category.normals, config, 16, 4, 0, 6).train_dataloader())
-    rest = list(FewShotDataModule(split, category.normals, config, 16, 4, 0, 6, start_step=4).train_dataloader())
+    pictures = Squares(split, category.normals, config, 16)
+    whole = list(FewShotDataModule(pictures, config, 4, 0, 6).train_dataloader())
+    rest = list(FewShotDataModule(pictures, config, 4, 0, 6, start_step=4).train_dataloader())
     assert len(whole) == 6 and len(rest) == 2
     for expected, batch in zip(whole[4:], rest, strict=True):
         for key, value in expected.items():
@@ -97,9 +100,8 @@ def test_batches_resume(category, split, workers):
     assert isinstance(batch["anomaly_type"], list) and batch["normal_index"].dtype == torch.int64
 
 
-def test_choose_normals(category, split):
+def test_choose_normals(category):
     assert choose_normals(category.normals, None) == choose_normals(category.normals, 99) == category.normals
     assert [path.stem for path in choose_normals(category.normals, 3)] == ["000", "002", "004"]
-    assert len(FewShotDataModule(split, category.normals, DataConfig(num_normals=3), 16, 4, 0, 1).dataset.normals) == 3
     with pytest.raises(SeasError, match="num_normals is 0"):
         choose_normals(category.normals, 0)

@@ -13,7 +13,8 @@ from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.datamodule import FewShotDataModule
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.mixed_dataset import MixedDataset
-from seas_aug.data.variation import move_defect, paste_defect, vary_light, warp, zoom
+from seas_aug.data.pictures import Squares
+from seas_aug.data.variation import move_defect, vary_light, warp, zoom
 from seas_aug.data.varied_dataset import VariedDataset
 from seas_aug.errors import SeasError
 from tests.data.helpers import make_category
@@ -71,7 +72,8 @@ def test_warp_bends_image_and_mask_together(channels, height, width, seed):
     image, marked = warp(mask.expand(channels, -1, -1), mask, generator(seed))
     assert image.shape == (channels, height, width) and marked.shape == mask.shape
     assert image.min() >= 0 and image.max() <= 1
-    assert (image[0][marked[0] > 0] > 0.34).all() and (image[0][marked[0] == 0] < 0.36).all()
+    # OpenCV interpolates in steps of 1/32 of a pixel, not alike for every number of channels.
+    assert (image[0][marked[0] > 0] > 0.30).all() and (image[0][marked[0] == 0] < 0.40).all()
     assert 0.5 * 36 < marked.sum() < 2 * 36  # a little
 
 
@@ -127,35 +129,6 @@ def test_nothing_to_move():
     assert torch.equal(move_defect(image, whole, generator())[0], image)
 
 
-def test_pasted_defect_keeps_its_contrast():
-    """A spot half as bright as its surroundings, copied from a light onto a dark surface, is half as bright there."""
-    defect, mask = torch.full((3, 32, 32), 0.8), torch.zeros(1, 32, 32)
-    mask[:, 12:20, 12:20] = 1
-    defect = defect * (1 - 0.5 * mask)
-    pasted = paste_defect(defect, mask, torch.full((3, 32, 32), 0.3))
-    assert float(pasted[:, 14:18, 14:18].mean()) == pytest.approx(0.15, abs=0.01)
-    assert torch.allclose(pasted[:, :7], torch.tensor(0.3))
-
-
-def test_pasted_defect_does_not_glow_where_no_surroundings_are_near():
-    """A mask that covers nearly all of the image: the middle is far from everything outside."""
-    mask = torch.ones(1, 96, 96)
-    mask[:, :4] = 0
-    pasted = paste_defect(torch.full((3, 96, 96), 0.4), mask, torch.full((3, 96, 96), 0.4))
-    torch.testing.assert_close(pasted, torch.full((3, 96, 96), 0.4), atol=0.02, rtol=0)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(9, 24), st.integers(0, 999))
-def test_paste_changes_nothing_far_from_the_mask(size, seed):
-    normal, defect = torch.rand(2, 3, size, size, generator=generator(seed)).unbind(0)
-    mask = torch.zeros(1, size, size)
-    mask[:, 0, 0] = 1
-    pasted = paste_defect(defect, mask, normal)
-    assert pasted.min() >= 0 and pasted.max() <= 1
-    assert torch.equal(pasted[:, 6:], normal[:, 6:])
-
-
 @pytest.fixture(scope="module")
 def category(tmp_path_factory):
     return read_mvtec_folder(make_category(tmp_path_factory.mktemp("data") / "t", normals=7))
@@ -163,7 +136,7 @@ def category(tmp_path_factory):
 
 def varied(category, config, start=0, count=12):
     split = select_few_shot(category, "1")
-    mixed = MixedDataset(split, category.normals, DataConfig(), 32, count, 3, start)
+    mixed = MixedDataset(Squares(split, category.normals, DataConfig(), 32), DataConfig(), count, 3, start)
     return VariedDataset(mixed, config, 3, start), mixed
 
 
@@ -217,7 +190,7 @@ def test_nothing_varied_is_the_mixed_sequence(category):
             else:
                 assert dataset[index][name] == value
     split = select_few_shot(category, "1")
-    arguments = (split, category.normals, DataConfig(), 32, 2, 0, 3, 0)
+    arguments = (Squares(split, category.normals, DataConfig(), 32), DataConfig(), 2, 0, 3, 0)
     assert isinstance(FewShotDataModule(*arguments, still).dataset, MixedDataset)
     assert isinstance(FewShotDataModule(*arguments, VariationConfig(light=False)).dataset, VariedDataset)
 

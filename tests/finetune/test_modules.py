@@ -12,16 +12,17 @@ import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
-from seas_aug.base.latents import encode_latents
 from seas_aug.base.load import load_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, SamplingConfig
+from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.draw.sample import solver
 from seas_aug.errors import SeasError
 from seas_aug.finetune import generator_module
 from seas_aug.finetune.generator_module import GeneratorModule, draw_timesteps, visited_timesteps
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.mask_module import MaskModule
-from seas_aug.noise.start import first_step
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline, solver
+from seas_aug.latents.codec import encode_latents
+from seas_aug.latents.start import first_step
 from seas_aug.presets import paper_preset
 from seas_aug.prompt import pooled_prompts
 from seas_aug.prompt.embedding import add_prompt_tokens

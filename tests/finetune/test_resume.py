@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.errors import SeasError
 from seas_aug.finetune import run
 from seas_aug.finetune.run import finetune
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from tests.data.helpers import make_category, write_image
 from tests.finetune.recording import files, recorded
 from tests.tiny_base import tiny_config
@@ -73,7 +73,7 @@ def test_killed_while_the_generator_is_saved(whole, category_folder, base_folder
     output = tmp_path / "run"
     script = (
         "import os, signal\nfrom pathlib import Path\nfrom seas_aug.finetune.run import finetune\n"
-        "from seas_aug.pipeline.seas_pipeline import SeaSPipeline\nfrom tests.tiny_base import tiny_config\n"
+        "from seas_aug.draw.pipeline import SeaSPipeline\nfrom tests.tiny_base import tiny_config\n"
         "save = SeaSPipeline.save_pretrained\n"
         "SeaSPipeline.save_pretrained = lambda *a, **k: (save(*a, **k), os.kill(os.getpid(), signal.SIGKILL))\n"
         f"finetune(tiny_config(Path({str(category_folder)!r}), Path({str(output)!r}), Path({str(base_folder)!r})))\n"

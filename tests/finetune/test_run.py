@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from seas_aug.config import as_plain
 from seas_aug.data.split_file import load_split
+from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.errors import SeasError
 from seas_aug.finetune.run import finetune
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from tests.data.helpers import make_category
 from tests.finetune.recording import files, recorded
 from tests.tiny_base import tiny_config, tiny_dc_vae, write_base
@@ -132,7 +132,7 @@ def test_autoencoder_without_posterior(category_folder, tmp_path):
     pipe = SeaSPipeline.from_pretrained(model)
     assert pipe.num_references == 2
     pairs = pipe("hole", num_images=2)
-    assert pairs.images.shape == (2, 3, 32, 32)
+    assert [image.shape for image in pairs.images] == [(32, 32, 3)] * 2
     assert not list((config.output / "previews").glob("*"))
 
 

@@ -10,9 +10,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from seas_aug.base.load import load_base
 from seas_aug.config import AttentionConfig
+from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.finetune.run import finetune
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from tests.data.helpers import make_category
+from tests.draw.helpers import assert_same
 from tests.finetune.recording import recorded
 from tests.tiny_base import tiny_config, write_base
 from tests.tiny_models import TEXT_WIDTH
@@ -78,10 +79,8 @@ def test_fine_tune_two_steps_generate_save_and_load(tmp_path):
     pipe = SeaSPipeline.from_pretrained(tmp_path / "run")
     assert len(pipe.mask_predictor.refinements) == 3  # 64 -> 128 -> 256 -> 512
     pair = pipe("crack", seed=3)
-    assert pair.images.shape == pair.references.shape == (1, 3, 512, 512)
-    assert pair.masks.shape == (1, 1, 512, 512)
+    assert pair.images[0].shape == pair.references[0].shape == (512, 512, 3)
+    assert pair.masks[0].shape == (512, 512)
     pipe.save_pretrained(tmp_path / "copy")
     again = SeaSPipeline.from_pretrained(tmp_path / "copy")("crack", seed=3)
-    assert torch.equal(pair.images, again.images)
-    assert torch.equal(pair.masks, again.masks)
-    assert pair.records == again.records
+    assert_same(pair, again)

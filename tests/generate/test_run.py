@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import errno
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
-import torch
 
+from seas_aug.config import DrawConfig
+from seas_aug.data.decode import read_mask, read_native
 from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import model_hash
-from seas_aug.generate.run import generate
+from seas_aug.generate.run import generate, plain_settings
 from seas_aug.generate.writer import read_manifest
-from tests.generate.fake import FakePipeline, make_run, tree
+from tests.generate.fake import ALL, FakePipeline, make_run, tree
 
 
 class KillError(BaseException):
@@ -31,14 +35,16 @@ def _generate(run, output, **options):
 
 def test_refused_settings_leave_no_folder(run, tmp_path):
     with pytest.raises(SeasError, match="strength is too high"):
-        _generate(run, tmp_path / "out", strength=0.95)
+        _generate(run, tmp_path / "out", settings=DrawConfig(strength=0.95))
     assert not (tmp_path / "out").exists()
-    assert _generate(run, tmp_path / "out", strength=0.5).made == 6
+    assert _generate(run, tmp_path / "out", settings=DrawConfig(strength=0.5)).made == 6
 
 
 def test_layout_and_manifest(run, tmp_path):
     output = tmp_path / "out"
-    result = _generate(run, output, anomaly_types=[["crack"], ["hole", "crack"]], normal=True, strength=0.5)
+    pipeline = FakePipeline()
+    options = {"anomaly_types": [["crack"], ["hole", "crack"]], "normal": True, "settings": DrawConfig(strength=0.5)}
+    result = _generate(run, output, pipeline=pipeline, **options)
     assert (result.made, result.kept, result.counts) == (9, 0, {"crack": 3, "crack+hole": 3, "good": 3})
     expected = {"manifest.jsonl", "generate.json"}
     for index in ("000", "001", "002"):
@@ -54,13 +60,15 @@ def test_layout_and_manifest(run, tmp_path):
     assert entry["mask"] == "ground_truth/crack+hole/001_mask.png"
     assert entry["anomaly_types"] == ["crack", "hole"]
     assert entry["prompt"] == "a ('crack', 'hole')" and entry["score"] == 0.5 and entry["retries"] == 0
+    assert entry["rejected"] == [] and entry["copied_from"] == ["few.png"] and entry["windows"] == [[0, 0, 8]]
     assert entry["reference_source"].endswith(".png")
     assert set(entry["versions"]) == {"seas-aug", "torch", "diffusers"}
-    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(entry["seed"]))
+    image, mask = pipeline.image(entry["seed"]), pipeline.mask(entry["seed"])
     written = cv2.cvtColor(cv2.imread(str(output / entry["file"])), cv2.COLOR_BGR2RGB)
-    assert torch.equal(torch.from_numpy(written).permute(2, 0, 1), (image * 255).round().to(torch.uint8))
-    mask = cv2.imread(str(output / entry["mask"]), cv2.IMREAD_UNCHANGED)
-    assert torch.equal(torch.from_numpy(mask), (image[0] > 0.5).to(torch.uint8) * 255)
+    np.testing.assert_array_equal(written, image)
+    np.testing.assert_array_equal(cv2.imread(str(output / entry["mask"]), cv2.IMREAD_UNCHANGED), mask * 255)
+    number = int(Path(entry["reference_source"]).stem)
+    np.testing.assert_array_equal(read_native(output / entry["reference"]), pipeline.reference(number))
     assert entries[-1]["mask"] is None and entries[-1]["anomaly_types"] == []
 
 
@@ -89,9 +97,10 @@ def test_growing_a_folder(run, tmp_path):
     assert again.made == 0 and len(pipeline.calls) == 5
 
 
-def test_killed_at_every_write(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("refused", [{}, {"crack": (0, 2)}])
+def test_killed_at_every_write(run, tmp_path, monkeypatch, refused):
     """Each flush to the disk is the last act of a process that cleans nothing up."""
-    options = {"num_images": 2, "anomaly_types": [["crack"]], "normal": True}
+    options = {"num_images": 2, "anomaly_types": [["crack"]], "normal": True, "pipeline": FakePipeline(refused)}
     _generate(run, tmp_path / "whole", **options)
     whole = tree(tmp_path / "whole")
     real, kills = os.fsync, 0
@@ -162,7 +171,15 @@ def test_full_disk(run, tmp_path, monkeypatch):
     assert tree(tmp_path / "out") == tree(tmp_path / "other")
 
 
-@pytest.mark.parametrize("options,word", [({"seed": 1}, "seed 0 instead of 1"), ({"strength": 0.3}, "strength None")])
+@pytest.mark.parametrize(
+    "options,word",
+    [
+        ({"seed": 1}, "seed 0 instead of 1"),
+        ({"settings": DrawConfig(strength=0.3)}, "strength None"),
+        ({"settings": DrawConfig(count=2)}, "count None instead of 2"),
+        ({"settings": DrawConfig(gate=False)}, "gate None instead of False"),
+    ],
+)
 def test_other_settings_are_refused(run, tmp_path, options, word):
     _generate(run, tmp_path / "out")
     before = tree(tmp_path / "out")
@@ -218,7 +235,7 @@ def test_model_folder_itself(run, tmp_path):
 
 
 def test_empty_masks_are_never_written(run, tmp_path):
-    with pytest.raises(SeasError, match="crack image 0: the mask is still empty"):
+    with pytest.raises(ValueError, match="crack 0: a defect image needs a mask that is not empty"):
         _generate(run, tmp_path / "out", pipeline=FakePipeline(empty_masks=True))
     assert not list((tmp_path / "out").rglob("*.png"))
 
@@ -227,8 +244,7 @@ def test_score_that_is_no_number_is_null(run, tmp_path):
     class Unscored(FakePipeline):
         def __call__(self, *arguments, **options):
             result = super().__call__(*arguments, **options)
-            for record in result.records:
-                record.score = float("nan")
+            result.records = [dataclasses.replace(record, score=float("nan")) for record in result.records]
             return result
 
     _generate(run, tmp_path / "out", pipeline=Unscored())
@@ -239,3 +255,164 @@ def test_score_that_is_no_number_is_null(run, tmp_path):
 def test_missing_accelerator(run, tmp_path):
     with pytest.raises(SeasError, match="accelerator is tpu"):
         _generate(run, tmp_path / "out", pipeline=None, accelerator="tpu")
+
+
+def _numbers(output, folder):
+    """Return the numbers of the accepted, and of the refused, images of a folder."""
+    entries = [entry for entry in read_manifest(output) if entry["folder"] == folder]
+    return tuple([entry["index"] for entry in entries if bool(entry["file"]) == kept] for kept in (True, False))
+
+
+def test_refused_seeds_are_lines_of_the_manifest_and_not_drawn_again(run, tmp_path):
+    pipeline = FakePipeline({"crack": (0, 3), "hole": (1,)})
+    result = _generate(run, tmp_path / "out", num_images=4, pipeline=pipeline)
+    assert result.counts == {"crack": 4, "hole": 4} and result.made == 8
+    assert result.refused == {
+        "crack": {"empty mask": 2, "nothing to see, seam": 2},
+        "hole": {"empty mask": 1, "nothing to see, seam": 1},
+    }
+    assert _numbers(tmp_path / "out", "crack") == ([1, 2, 4, 5], [0, 3])
+    assert _numbers(tmp_path / "out", "hole") == ([0, 2, 3, 4], [1])
+    line = next(entry for entry in read_manifest(tmp_path / "out") if entry["file"] is None)
+    assert (line["folder"], line["index"], line["mask"], line["reference"]) == ("crack", 0, None, None)
+    assert line["rejected"] == ["empty mask", "nothing to see, seam"]
+    assert line["seed"] and set(line["versions"]) == {"seas-aug", "torch", "diffusers"}
+    before = tree(tmp_path / "out")
+    again = FakePipeline({"crack": (0, 3), "hole": (1,)})
+    assert _generate(run, tmp_path / "out", num_images=4, pipeline=again).made == 0
+    assert again.asked == [] and tree(tmp_path / "out") == before
+    (tmp_path / "out" / "test" / "crack" / "002.png").unlink()
+    assert _generate(run, tmp_path / "out", num_images=4, pipeline=again).made == 1
+    assert again.asked == [(("crack",), 2)] and tree(tmp_path / "out") == before
+
+
+def test_too_few_are_a_warning_with_the_reasons(run, tmp_path, caplog):
+    pipeline = FakePipeline({"crack": (*range(5), *range(6, 100))})
+    with caplog.at_level(logging.WARNING):
+        result = _generate(run, tmp_path / "out", num_images=3, pipeline=pipeline)
+    assert result.counts == {"crack": 1, "hole": 3}
+    assert _numbers(tmp_path / "out", "crack") == ([5], [0, 1, 2, 3, 4, 6])  # a fixed block: 3 and 4 more
+    assert result.refused == {"crack": {"empty mask": 6, "nothing to see, seam": 6}}
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert text.startswith("crack: 1 pairs instead of 3") and "empty mask 6x, nothing to see, seam 6x" in text
+    asked = len(pipeline.asked)
+    _generate(run, tmp_path / "out", num_images=3, pipeline=pipeline)
+    assert len(pipeline.asked) == asked
+
+
+def test_none_at_all_is_an_error(run, tmp_path):
+    pipeline = FakePipeline({"hole": ALL})
+    with pytest.raises(SeasError, match=r"hole: none of 7 seeds gave a pair .*empty mask 7x.*--gate false\)\.$"):
+        _generate(run, tmp_path / "out", pipeline=pipeline)
+    assert _numbers(tmp_path / "out", "crack") == ([0, 1, 2], [])  # what came before stays
+    assert _numbers(tmp_path / "out", "hole") == ([], list(range(7)))
+    with pytest.raises(SeasError, match="hole: none of 7 seeds"):
+        _generate(run, tmp_path / "out", pipeline=pipeline)
+    assert len([names for names, _ in pipeline.asked if names == ("hole",)]) == 7
+    assert _generate(run, tmp_path / "out", pipeline=pipeline, anomaly_types=[["crack"]]).counts == {"crack": 3}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("refused", [(0,), (1, 2, 5), (0, 1, 2, 3, 4), tuple(range(0, 20, 2)), tuple(range(2, 20))])
+def test_growing_later_is_asking_for_all_at_once(run, tmp_path, batch_size, refused):
+    options = {"pipeline": FakePipeline({"crack": refused}), "batch_size": batch_size, "anomaly_types": [["crack"]]}
+    for number in (1, 2, 3, 7):
+        try:
+            _generate(run, tmp_path / "grown", num_images=number, **options)
+        except SeasError as error:
+            assert "none of" in str(error)
+    _generate(run, tmp_path / "once", num_images=7, **options)
+    assert tree(tmp_path / "grown") == tree(tmp_path / "once")
+
+
+def test_settings_of_drawing_are_kept(run, tmp_path):
+    def saved(name, settings=None):
+        _generate(run, tmp_path / name, num_images=1, settings=settings)
+        return json.loads((tmp_path / name / "generate.json").read_text())["settings"]
+
+    usual = saved("usual")
+    assert set(usual) == {"model", "seed", "drawing"} and usual["drawing"] == 2
+    chosen = DrawConfig(
+        strength=0.2, count=(1, 3), size=(4, 9), severity=0.5, references=("a.png",), gate=False, copied_share=0.5
+    )
+    assert saved("chosen", chosen) == {
+        **usual,
+        "strength": 0.2,
+        "count": [1, 3],
+        "size": [4.0, 9.0],
+        "severity": 0.5,
+        "references": ["a.png"],
+        "gate": False,
+        "copied_share": 0.5,
+    }
+    assert _generate(run, tmp_path / "chosen", num_images=1, settings=chosen).made == 0
+
+
+@pytest.mark.parametrize("name", ["region", "masks"])
+def test_region_and_masks_count_by_their_content(run, tmp_path, name):
+    one, other, folder = tmp_path / "one.png", tmp_path / "other.png", tmp_path / "folder"
+    cv2.imwrite(str(one), np.ones((8, 8), np.uint8))
+    shutil.copy(one, other)
+    settings = DrawConfig(**{name: one})
+    assert _generate(run, tmp_path / "out", settings=settings).made == 6
+    assert str(tmp_path) not in (tmp_path / "out" / "generate.json").read_text()
+    assert _generate(run, tmp_path / "out", settings=DrawConfig(**{name: other})).made == 0  # moved, the same picture
+    cv2.imwrite(str(one), np.eye(8, dtype=np.uint8))
+    with pytest.raises(SeasError, match=f"made with other settings .{name} "):
+        _generate(run, tmp_path / "out", settings=settings)
+    with pytest.raises(SeasError, match=f"made with other settings .{name} .* instead of None"):
+        _generate(run, tmp_path / "out")
+    folder.mkdir()
+    shutil.copy(other, folder / "a.png")
+    settings = DrawConfig(**{name: folder})
+    assert _generate(run, tmp_path / "folder_out", settings=settings).made == 6
+    moved = folder.rename(tmp_path / "moved")
+    assert _generate(run, tmp_path / "folder_out", settings=DrawConfig(**{name: moved})).made == 0
+    (moved / "a.png").rename(moved / "b.png")  # files belong to references, or have an order, by their names
+    with pytest.raises(SeasError, match=f"made with other settings .{name} "):
+        _generate(run, tmp_path / "folder_out", settings=DrawConfig(**{name: moved}))
+
+
+@pytest.mark.parametrize("name", ["region", "masks"])
+def test_settings_of_a_missing_file(tmp_path, name):
+    with pytest.raises(SeasError, match=f"{name} is .*nowhere, which does not exist"):
+        plain_settings(DrawConfig(**{name: tmp_path / "nowhere"}))
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (6, 10, 3), (6, 10, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pairs_keep_size_depth_and_channels(run, tmp_path, shape, dtype):
+    pipeline = FakePipeline(shape=shape, dtype=dtype)
+    _generate(run, tmp_path / "out", pipeline=pipeline, normal=True)
+    for entry in read_manifest(tmp_path / "out"):
+        image, reference = (read_native(tmp_path / "out" / entry[key]) for key in ("file", "reference"))
+        assert image.dtype == reference.dtype == dtype
+        np.testing.assert_array_equal(image, pipeline.image(entry["seed"]))
+        np.testing.assert_array_equal(reference, pipeline.reference(int(Path(entry["reference_source"]).stem)))
+        if entry["mask"]:
+            np.testing.assert_array_equal(read_mask(tmp_path / "out" / entry["mask"]), pipeline.mask(entry["seed"]))
+
+
+def test_a_repeated_reference_takes_no_room(run, tmp_path):
+    _generate(run, tmp_path / "out", num_images=7, normal=True, pipeline=FakePipeline(num_references=2))
+    files = [tmp_path / "out" / entry["reference"] for entry in read_manifest(tmp_path / "out")]
+    assert len(files) == 21
+    assert len({file.stat().st_ino for file in files}) == 2
+
+
+def _as_version_0_1(output):
+    """Make a folder look like one of version 0.1, which knew nothing of drawing in windows."""
+    path = output / "generate.json"
+    content = json.loads(path.read_text())
+    del content["settings"]["drawing"]
+    content["settings"] |= {"strength": None, "guidance_scale": None, "num_inference_steps": None, "copied_share": None}
+    path.write_text(json.dumps(content))
+
+
+def test_a_folder_of_version_0_1_is_not_added_to(run, tmp_path):
+    _generate(run, tmp_path / "out")
+    _as_version_0_1(tmp_path / "out")
+    before = tree(tmp_path / "out")
+    with pytest.raises(SeasError, match=r"made by version 0\.1, which drew other pixels; choose another .* trained on"):
+        _generate(run, tmp_path / "out", num_images=9)
+    assert tree(tmp_path / "out") == before

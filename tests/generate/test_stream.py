@@ -12,12 +12,13 @@ from typing import TextIO
 import pytest
 from filelock import FileLock
 
+from seas_aug.config import DrawConfig
 from seas_aug.errors import SeasError
 from seas_aug.generate import stream
 from seas_aug.generate.run import generate
-from seas_aug.generate.stream import Renewal, serve, why_ended
+from seas_aug.generate.stream import Renewal, StreamSettings, serve, why_ended
 from seas_aug.generate.writer import read_manifest
-from tests.generate.fake import FakePipeline, make_run
+from tests.generate.fake import ALL, FakePipeline, make_run
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def renewal(run: Path, output: Path, **options) -> Renewal:
 
 
 def indices(output: Path) -> dict[str, list[int]]:
-    entries = read_manifest(output)
+    entries = [entry for entry in read_manifest(output) if entry["file"]]
     return {name: sorted(e["index"] for e in entries if e["folder"] == name) for name in ("crack", "hole")}
 
 
@@ -123,6 +124,75 @@ def test_full_disk_leaves_a_usable_pool(run, tmp_path, monkeypatch):
     entries = read_manifest(tmp_path / "pool")
     assert all((tmp_path / "pool" / entry[key]).is_file() for entry in entries for key in ("file", "mask", "reference"))
     assert renewal(run, tmp_path / "pool").step(4) > 0
+
+
+def refused(output: Path, folder: str) -> list[int]:
+    return sorted(e["index"] for e in read_manifest(output) if e["folder"] == folder and not e["file"])
+
+
+def test_refused_seeds_are_passed_over(run, tmp_path):
+    gate = {"crack": (0, 2), "hole": (3, 4)}
+    pipeline = FakePipeline(gate)
+    one = renewal(run, tmp_path / "pool", pipeline=pipeline)
+    made = [one.step(0) for _ in range(6)]
+    assert one.is_full and sum(made) == 6 and one.renewed == 0
+    assert indices(tmp_path / "pool") == {"crack": [1, 3, 4], "hole": [0, 1, 2]}
+    assert refused(tmp_path / "pool", "crack") == [0, 2]
+    made = [one.step(8) for _ in range(12)]
+    assert sum(made) == one.renewed == 4  # refused ones do not count as new
+    assert refused(tmp_path / "pool", "hole") == [3, 4]
+    assert all(len(found) == 3 for found in indices(tmp_path / "pool").values())
+    drawn = set(pipeline.asked)
+    again = renewal(run, tmp_path / "pool", pipeline=pipeline)
+    while again.step(8):
+        pass
+    assert len(pipeline.asked) == len(set(pipeline.asked)) and drawn < set(pipeline.asked)
+    assert len(list((tmp_path / "pool").rglob("*.png"))) == 6 * 3 + 4 * 3  # retired ones of this process stay a while
+
+
+def test_gives_up_after_many_refusals_in_a_row(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "_GIVEN_UP", 10)
+    one = renewal(run, tmp_path / "pool", pipeline=FakePipeline({"hole": ALL}))
+    with pytest.raises(SeasError, match=r"^hole: the gate refused 10 seeds in a row; fine-tune longer, or [^.]*\.$"):
+        for _ in range(100):
+            one.step(0)
+    assert indices(tmp_path / "pool")["crack"]
+    assert refused(tmp_path / "pool", "hole") == list(range(10))
+    with pytest.raises(SeasError, match="hole: the gate refused"):
+        serve(renewal(run, tmp_path / "pool", pipeline=FakePipeline({"hole": ALL})), open_pipe())
+
+
+def open_pipe() -> TextIO:
+    """Return an input that never says anything, nor ends."""
+    return os.fdopen(os.pipe()[0])
+
+
+def test_a_pair_between_refusals_starts_the_count_anew(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "_GIVEN_UP", 4)
+    seldom = {name: [number for number in range(1000) if number % 4] for name in ("crack", "hole")}
+    one = renewal(run, tmp_path / "pool", pipeline=FakePipeline(seldom), batch_size=1)
+    for _ in range(200):
+        one.step(20)
+    assert one.is_full and one.renewed == 10
+
+
+def test_command_passes_the_drawing_on(run, tmp_path, monkeypatch):
+    drawing = DrawConfig(
+        region=tmp_path / "r.png", count=(1, 3), size=(4, 9.5), severity=0.5, references=("a.png", "b.png"), gate=False
+    )
+    settings = StreamSettings(run, tmp_path / "pool", 2, 1, ("crack",), 0, "cpu", None, drawing)
+    seen = []
+    monkeypatch.setattr(stream, "Renewal", lambda *_, **options: seen.append(options["drawing"]))
+    monkeypatch.setattr(stream, "serve", lambda *_: None)
+    assert stream.main(settings.arguments()) == 0
+    assert stream.main(StreamSettings(run, tmp_path / "pool", 2, 1, ("crack",), 0, "cpu", None).arguments()) == 0
+    assert seen == [drawing, DrawConfig()]
+
+
+def test_another_drawing_is_another_folder(run, tmp_path):
+    renewal(run, tmp_path / "pool", drawing=DrawConfig(count=2))
+    with pytest.raises(SeasError, match=r"made with other settings .count 2 instead of None"):
+        renewal(run, tmp_path / "pool")
 
 
 def served(one: Renewal, output: Path) -> tuple[threading.Thread, TextIO]:

@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-import pytest
-import torch
+import json
 
+import numpy as np
+import pytest
+
+from seas_aug.data.decode import read_mask, read_native
 from seas_aug.errors import SeasError
-from seas_aug.generate.writer import PairWriter, read_manifest
+from seas_aug.generate.writer import PairWriter, pairs_made, read_manifest
+
+PICTURE, MASK = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.uint8)
 
 
 def test_empty_masks_are_refused(tmp_path):
     writer = PairWriter(tmp_path / "other", {})
-    picture = torch.zeros(3, 4, 4)
-    for folder, mask in [("crack", None), ("crack", torch.zeros(1, 4, 4)), ("good", torch.ones(1, 4, 4))]:
+    for folder, mask in [("crack", None), ("crack", MASK * 0), ("good", MASK)]:
         with pytest.raises(ValueError, match="needs a mask"):
-            writer.write(folder, 0, picture, mask, picture, {})
+            writer.write(folder, 0, PICTURE, mask, PICTURE, {})
 
 
 def test_digits(tmp_path):
-    picture, mask = torch.zeros(3, 4, 4), torch.ones(1, 4, 4)
     writer = PairWriter(tmp_path / "out", {}, num_images=1001)
-    writer.write("crack", 7, picture, mask, picture, {})
+    writer.write("crack", 7, PICTURE, MASK, PICTURE, {})
     assert writer.entries[0]["file"] == "test/crack/0007.png"
-    PairWriter(tmp_path / "out", {}, num_images=5).write("crack", 8, picture, mask, picture, {})
+    PairWriter(tmp_path / "out", {}, num_images=5).write("crack", 8, PICTURE, MASK, PICTURE, {})
     assert (tmp_path / "out" / "test" / "crack" / "0008.png").is_file()
     with pytest.raises(SeasError, match="4 digits, too few for 20000 images"):
         PairWriter(tmp_path / "out", {}, num_images=20000)
@@ -28,3 +31,83 @@ def test_digits(tmp_path):
 def test_manifest_of_no_generated_folder(tmp_path):
     with pytest.raises(SeasError, match=r"no manifest\.jsonl"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (5, 9, 3), (5, 9, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_depth_and_channel_comes_back_bit_for_bit(tmp_path, shape, dtype):
+    rng = np.random.default_rng(0)
+    image, reference = (rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True) for _ in range(2))
+    mask = rng.integers(0, 2, shape[:2], np.uint8)
+    writer = PairWriter(tmp_path / "out", {})
+    writer.write("crack", 0, image, mask, reference, {})
+    writer.write("good", 0, image, None, reference, {})
+    pair, normal = read_manifest(tmp_path / "out")
+    for entry in (pair, normal):
+        for key, expected in (("file", image), ("reference", reference)):
+            found = read_native(tmp_path / "out" / entry[key])
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, expected)
+    written = read_native(tmp_path / "out" / pair["mask"])
+    assert written.dtype == np.uint8 and set(np.unique(written)) == {0, 255}
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / pair["mask"]), mask)
+    assert normal["mask"] is None
+
+
+def test_a_refused_seed_is_a_line_without_files(tmp_path):
+    writer = PairWriter(tmp_path / "out", {})
+    writer.write("crack", 1, PICTURE, MASK, PICTURE, {})
+    writer.refuse("crack", 0, {"seed": 5, "rejected": ["seam", "seam", "empty mask"]})
+    writer.refuse("hole", 0, {"seed": 6, "rejected": ["no place"]})
+    for again in (writer, PairWriter(tmp_path / "out", {})):
+        assert (again.done("crack"), again.refused("crack")) == ({1}, {0})
+        assert (again.done("hole"), again.refused("hole")) == (set(), {0})
+        assert again.refused_reasons("crack") == {"empty mask": 1, "seam": 2}
+        assert again.refused_reasons("good") == {}
+        assert again.remove_unlisted() == 0
+    writer.finish()
+    lines = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    assert [(line["folder"], line["index"]) for line in lines] == [("crack", 0), ("crack", 1), ("hole", 0)]
+    assert lines[0]["file"] is lines[0]["mask"] is lines[0]["reference"] is None
+    assert lines[0]["rejected"] == ["seam", "seam", "empty mask"] and lines[0]["seed"] == 5
+
+
+def test_a_repeated_reference_is_one_file(tmp_path):
+    writer = PairWriter(tmp_path / "out", {})
+    other = PICTURE + np.uint8(9)
+    for index, (pixels, name) in enumerate([(PICTURE, "a"), (other, "b"), (PICTURE, "a"), (PICTURE, None)]):
+        writer.write("crack", index, PICTURE, MASK, pixels, {"reference_source": name})
+    files = [tmp_path / "out" / entry["reference"] for entry in writer.entries]
+    assert files[0].samefile(files[2])
+    assert not files[0].samefile(files[1]) and not files[0].samefile(files[3])
+    for file, pixels in zip(files, (PICTURE, other, PICTURE, PICTURE), strict=True):
+        np.testing.assert_array_equal(read_native(file), pixels)
+    for file in writer.retire("crack", 0):
+        file.unlink()
+    assert files[2].is_file()
+    writer.write("crack", 4, PICTURE, MASK, PICTURE, {"reference_source": "a"})  # the first one is gone
+    np.testing.assert_array_equal(read_native(tmp_path / "out" / writer.entries[-1]["reference"]), PICTURE)
+
+
+def test_references_are_copied_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(type(tmp_path), "hardlink_to", refuse)
+    writer = PairWriter(tmp_path / "out", {})
+    for index in range(2):
+        writer.write("crack", index, PICTURE, MASK, PICTURE + np.uint8(3), {"reference_source": "a"})
+    for entry in writer.entries:
+        np.testing.assert_array_equal(read_native(tmp_path / "out" / entry["reference"]), PICTURE + 3)
+
+
+def test_pairs_ever_made_are_counted_without_refused_seeds(tmp_path):
+    writer = PairWriter(tmp_path / "out", {})
+    for index in (0, 2, 3, 5):
+        writer.write("crack", index, PICTURE, MASK, PICTURE, {})
+    for folder, index in (("crack", 1), ("crack", 4), ("crack", 6), ("hole", 0)):
+        writer.refuse(folder, index, {"rejected": ["seam"]})
+    writer.retire("crack", 0)
+    assert pairs_made(tmp_path / "out") == {"crack": 4}
+    writer.write("crack", 7, PICTURE, MASK, PICTURE, {})
+    assert pairs_made(tmp_path / "out") == {"crack": 5}

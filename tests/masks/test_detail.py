@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.errors import SeasError
 from seas_aug.losses import cross_entropy_dice_loss
 from seas_aug.masks import MaskPredictor, probabilities
 from seas_aug.masks.detail import DetailBranch
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 
 
 def inputs(batch=2, height=32, width=32, prompts=6, seed=0):

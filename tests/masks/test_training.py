@@ -8,8 +8,9 @@ import torch
 
 from seas_aug.config import MaskConfig
 from seas_aug.losses import cross_entropy_dice_loss, focal_loss
+from seas_aug.masks.features import read_features
 from seas_aug.masks.predictor import MaskLogits, MaskPredictor
-from seas_aug.masks.training import detail_loss, loss_function, mask_losses, read_features, tell, with_normals
+from seas_aug.masks.training import detail_loss, loss_function, mask_losses, tell, with_normals
 from tests.tiny_models import tiny_unet, tiny_vae
 
 

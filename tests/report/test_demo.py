@@ -7,19 +7,24 @@ from pathlib import Path
 import cv2
 import pytest
 
+from seas_aug.cli.finetune import parse
 from seas_aug.errors import SeasError
 from seas_aug.report import demo as module
-from seas_aug.report.demo import DemoFolders, DemoSettings, commands, read_metrics, run_demo
+from seas_aug.report.demo import DemoSettings, commands, fine_tuning, run_demo
 from seas_aug.report.demo_detector import METRICS
+from seas_aug.report.demo_folders import DemoFolders, read_metrics
 from tests.report import tiny_demo
+
+TYPES = ("open", "pit", "scratch", "spur", "stain")
 
 
 def test_page_shows_everything(demo: Path) -> None:
     page = (demo / "index.html").read_text(encoding="utf-8")
-    for name in ("hole", "scratch", "stain"):
+    for name in TYPES:
         for line in ("image", "mask", "mask outline", "attention", "reference"):
             assert f'alt="generated, {line}, {name}"' in page
         assert f'alt="real few-shot, image, {name}"' in page
+        assert f'alt="generated, whole photo, {name}"' in page
         for line in ("image", "true mask", "attention", "DRAEM, SeaS", "DRAEM, Perlin (anomalib)"):
             assert f'alt="held-out test, {line}, {name}"' in page
     for words in ("seas-aug finetune --data.root=", "seas-aug generate --run=", "generator_steps", "detector.width"):
@@ -47,10 +52,10 @@ def test_second_run_does_nothing(demo: Path, capsys: pytest.CaptureFixture, monk
 def test_both_detectors_were_tested_on_the_same_unseen_images(demo: Path) -> None:
     split = json.loads((demo / "run" / "split.json").read_text())
     names = {name: [Path(entry["image"]).name for entry in entries] for name, entries in split["few_shot"].items()}
-    assert names == {name: ["000.png", "001.png"] for name in ("hole", "scratch", "stain")}
+    assert names == {name: ["000.png", "001.png"] for name in TYPES}
     shown = module.shown_tests(DemoFolders(demo))
     assert {name: [sample.image.name for sample in samples] for name, samples in shown.items()} == {
-        name: ["002.png", "003.png"] for name in ("hole", "scratch", "stain")
+        name: ["002.png", "003.png"] for name in TYPES
     }
 
 
@@ -62,6 +67,7 @@ def test_other_settings_are_refused(demo: Path) -> None:
 def test_commands_name_every_setting(tmp_path: Path) -> None:
     chosen = dataclasses.replace(DemoSettings(), generator_steps=7, inference_steps=9)
     made = commands(DemoFolders(tmp_path), chosen, seed=3)
+    assert parse(made["finetune"]) == fine_tuning(DemoFolders(tmp_path), chosen, 3)
     assert {"--generator.max_steps=7", "--seed=3", "--base=embedded"} <= set(made["finetune"])
     assert {"--num_inference_steps=9", "--seed=3"} <= set(made["generate"])
 

@@ -36,7 +36,10 @@ def make_base(folder: Path) -> Path:
 def settings(base: Path) -> DemoSettings:
     return DemoSettings(
         base=str(base),
-        size=SIZE,
+        width=256,
+        height=192,
+        image_size=SIZE,
+        detector_size=128,
         normals=4,
         per_type=4,
         few_shot=2,

@@ -16,8 +16,9 @@ from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.diffusion import LatentPool
 from seas_aug.base.pretrain.schedule import adamw_with_cosine
 from seas_aug.config import MaskConfig, SamplingConfig
+from seas_aug.masks.features import read_features
 from seas_aug.masks.predictor import MaskPredictor, probabilities
-from seas_aug.masks.training import mask_losses, read_features
+from seas_aug.masks.training import mask_losses
 from seas_aug.prompt.embedding import encode_prompts
 
 if TYPE_CHECKING:

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that ``seas-aug finetune`` needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from seas_aug.config.data import DataConfig
+from seas_aug.config.method import AttentionConfig, GeneratorConfig, MaskConfig, PromptConfig
+from seas_aug.config.sampling import SamplingConfig
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """Everything ``seas-aug finetune`` needs; saved as ``config.yaml`` in the run folder.
+
+    Args:
+        output: run folder; an unfinished run in it is continued.
+        base: ``embedded``, a local diffusers folder, or a hub id such as ``CompVis/stable-diffusion-v1-4``.
+        seed: seed of everything random in fine-tuning.
+        official: turn on the four numeric quirks of the authors' code together (down-block maps counted twice,
+            batch-global min-max, unscaled reference latent noised on a 1500-step schedule, mask branch with batch
+            statistics), to compare with their results. Two settings follow from that: the start from almost pure noise
+            needs all timesteps, and a mask branch with batch statistics cannot go on from the base's. For a comparison
+            of the quirks alone give both runs ``generator.limit_timesteps: false`` and ``masks.from_base: false``.
+        precision: Lightning precision; None takes bf16-mixed where the hardware has it.
+        accelerator: Lightning accelerator.
+        devices: Lightning devices.
+        preview_every: optimiser updates between preview grids; 0 switches them off.
+        checkpoint_every: optimiser updates between checkpoints.
+    """
+
+    output: Path = Path("runs/seas")
+    base: str = "embedded"
+    seed: int = 0
+    official: bool = False
+    precision: Precision | None = None
+    accelerator: str = "auto"
+    devices: int | str = 1
+    preview_every: int = 500
+    checkpoint_every: int = 100
+    data: DataConfig = field(default_factory=DataConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    masks: MaskConfig = field(default_factory=MaskConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)

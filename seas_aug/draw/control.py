@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user says about where: regions and masks for references of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seas_aug.config import Resize
+from seas_aug.data.category import list_images
+from seas_aug.data.decode import read_mask
+from seas_aug.data.images import load_mask
+from seas_aug.errors import SeasError
+
+
+class Control:
+    """Regions and masks, read when they are needed.
+
+    Args:
+        region: image file for all references, or folder with one for each, named as they are; None allows everything.
+        masks: folder of masks, or one file; None leaves shapes free.
+        square: side in pixels and way of scaling, for a model that sees whole images; None for images as they are.
+
+    Raises:
+        SeasError: a file or folder is missing or empty.
+    """
+
+    def __init__(self, region: Path | None, masks: Path | None, square: tuple[int, Resize] | None) -> None:
+        self._square = square
+        self._regions = None if region is None else _by_name("region", Path(region))
+        self._masks = [] if masks is None else [path for _, path in _by_name("masks", Path(masks))]
+
+    @property
+    def gives_masks(self) -> bool:
+        """Whether shapes are the user's."""
+        return bool(self._masks)
+
+    def region(self, reference: str, shape: Sequence[int]) -> NDArray[np.uint8] | None:
+        """Return where defects may lie on a reference, uint8 ``[H, W]`` of 0 and 1; None for anywhere.
+
+        Args:
+            reference: name of the normal image.
+            shape: its height and width.
+
+        Raises:
+            SeasError: there is no region for it, it is empty, or of another size.
+        """
+        if self._regions is None:
+            return None
+        if len(self._regions) == 1 and self._regions[0][0] == "":
+            return self._read(self._regions[0][1], shape, reference)
+        stem = Path(reference).stem
+        found = [path for name, path in self._regions if name in (stem, f"{stem}_mask")]
+        if len(found) != 1:
+            message = f"region has {len(found)} files for the reference {reference}; expected one named {stem}.png."
+            raise SeasError(message)
+        return self._read(found[0], shape, reference)
+
+    def mask(self, index: int, reference: str, shape: Sequence[int]) -> NDArray[np.uint8]:
+        """Return the user's mask of image ``index``, uint8 ``[H, W]`` of 0 and 1.
+
+        Args:
+            index: number of the image; masks come again after the last.
+            reference: name of the normal image.
+            shape: its height and width.
+
+        Raises:
+            SeasError: it is empty, or of another size than the reference.
+        """
+        return self._read(self._masks[index % len(self._masks)], shape, reference)
+
+    def _read(self, path: Path, shape: Sequence[int], reference: str) -> NDArray[np.uint8]:
+        if self._square is not None:
+            size, resize = self._square
+            return np.asarray(load_mask(path, size, resize)[0].numpy(), dtype=np.uint8)
+        mask = read_mask(path)
+        if mask.shape != tuple(shape[:2]):
+            message = (
+                f"{path} is {mask.shape[1]}x{mask.shape[0]} pixels and the reference {reference} "
+                f"{shape[1]}x{shape[0]}; expected the same size, draw it on that image."
+            )
+            raise SeasError(message)
+        if not mask.any():
+            raise SeasError(f"{path} is empty (all black); expected white where defects are to be.")
+        return mask
+
+
+def _by_name(what: str, path: Path) -> list[tuple[str, Path]]:
+    """Return the files of a folder with their stems; one file has none."""
+    if path.is_file():
+        return [("", path)]
+    files = list_images(path)
+    if not files:
+        message = f"{what} is {path}, where there is no image; give an image file or a folder of them."
+        raise SeasError(message)
+    return [(file.stem, file) for file in files]

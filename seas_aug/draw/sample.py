@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Step 3 of drawing: DPM-Solver++ with guidance from a noised start, masks read in the last steps."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import DPMSolverMultistepScheduler
+
+from seas_aug.latents.codec import decode_latents, encode_latents
+from seas_aug.latents.start import first_step, official_start_latent, start_latent
+from seas_aug.masks.features import UNetFeatures, decoder_features
+from seas_aug.masks.predictor import probabilities as mask_probabilities
+from seas_aug.prompt.embedding import encode_prompts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seas_aug.config import SamplingConfig
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How one start is drawn: the run's settings with its strength, see :class:`seas_aug.config.SamplingConfig`.
+
+    Attributes:
+        sampling: steps, guidance, mask steps.
+        strength: share of the noise that the start gets.
+        against: prompt that the guidance leads away from.
+        official: start from the unscaled latent, as the authors' code does.
+        max_timestep: fine-tuning saw timesteps below it only; None means all.
+    """
+
+    sampling: SamplingConfig
+    strength: float
+    against: str = ""
+    official: bool = False
+    max_timestep: int | None = None
+
+
+def start_noise(seed: int, shape: torch.Size) -> Tensor:
+    """Return the start noise of one image, float32 ``shape``, from a generator of its own on the CPU."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def draw_windows(
+    pipe: Any, starts: Tensor, seeds: list[int], prompt: str, defects: bool, settings: SamplerSettings
+) -> tuple[Tensor, Tensor]:
+    """Draw a batch of latents and their mask probabilities.
+
+    Args:
+        pipe: the models.
+        starts: pictures to start from, uint8 ``[B, 3, S, S]``.
+        seeds: of the noise, one per picture.
+        prompt: text of the condition; where it is ``settings.against`` too, there is no guidance.
+        defects: whether masks are predicted.
+        settings: solver settings.
+
+    Returns:
+        Scaled latents ``[B, C, h, w]`` on the model's device, and float32 CPU probabilities ``[B, 1, S, S]`` in [0, 1]
+        (zeros without ``defects``).
+    """
+    device, scheduler, sampling = pipe.unet.device, pipe.scheduler, settings.sampling
+    scheduler.set_timesteps(sampling.num_inference_steps, device="cpu")
+    pairs = zip(starts, seeds, strict=True)
+    latents = torch.cat([_start(pipe, start, seed, settings) for start, seed in pairs]).to(device)
+    begin = 0 if settings.official else first_index(scheduler, settings)
+    scheduler.set_begin_index(begin)
+    prompts = [prompt] if prompt == settings.against else [prompt, settings.against]
+    context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+    total = torch.zeros(len(starts), 1, *starts.shape[-2:])
+    timesteps = scheduler.timesteps[begin:]
+    for index, timestep in enumerate(timesteps):
+        read_mask = defects and index >= len(timesteps) - sampling.mask_steps
+        noise, probability = _predict(pipe, latents, timestep, context, sampling.guidance_scale, read_mask)
+        if probability is not None:
+            total += probability / sampling.mask_steps
+        latents = scheduler.step(noise, timestep, latents).prev_sample
+    return latents, total
+
+
+def decode_pictures(pipe: Any, latents: Tensor, grey: bool) -> Tensor:
+    """Return finished pictures, uint8 ``[B, 3, S, S]`` on the CPU, one decoded at a time.
+
+    Args:
+        pipe: the models.
+        latents: scaled latents ``[B, C, h, w]``.
+        grey: take the mean of the channels, as an autoencoder for colours leaves a tint on grey products.
+    """
+    images = torch.cat([decode_latents(pipe.vae, latent[None]) for latent in latents])
+    images = ((images.clamp(-1, 1) + 1) / 2).cpu()
+    if grey:
+        images = images.mean(dim=1, keepdim=True).expand_as(images)
+    return (images * 255).round().to(torch.uint8)
+
+
+def first_index(scheduler: Any, settings: SamplerSettings) -> int:
+    """Return the step to start from on the scheduler's present grid.
+
+    Raises:
+        SeasError: there is none whose noise the model was fine-tuned on.
+    """
+    total = scheduler.config.num_train_timesteps
+    steps = settings.sampling.mask_steps
+    return first_step(total, settings.strength, scheduler.timesteps, steps, settings.max_timestep)
+
+
+def _start(pipe: Any, start: Tensor, seed: int, settings: SamplerSettings) -> Tensor:
+    """Return the noised latent ``[1, C, h, w]`` of one picture."""
+    image = start[None].to(pipe.unet.device).float() / 127.5 - 1
+    scaled = encode_latents(pipe.vae, image).cpu()
+    noise = start_noise(seed, scaled.shape)
+    if settings.official:
+        config = pipe.scheduler.config
+        return official_start_latent(
+            scaled / float(pipe.vae.config.scaling_factor), noise, config.beta_start, config.beta_end
+        )
+    timestep = pipe.scheduler.timesteps[first_index(pipe.scheduler, settings)]
+    return start_latent(pipe.scheduler, scaled, noise, timestep)
+
+
+def _predict(
+    pipe: Any, latents: Tensor, timestep: Tensor, context: Tensor, guidance: float, read_mask: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the guided noise and, if asked for, the mask probabilities of the current latents.
+
+    The batch goes through the networks one image at a time on a CPU, where that costs nothing, so that the pixels of an
+    image never depend on how many others are drawn with it.
+    """
+    chunks = latents.split(1) if latents.device.type == "cpu" else (latents,)
+    noises, masks = [], []
+    for chunk in chunks:
+        with ExitStack() as stack:
+            hook = stack.enter_context(UNetFeatures(pipe.unet)) if read_mask else None
+            count = len(chunk)
+            both = context.repeat_interleave(count, dim=0).to(pipe.unet.dtype)
+            inputs = chunk.repeat(len(context), 1, 1, 1).to(pipe.unet.dtype)
+            predicted = pipe.unet(inputs, timestep.to(chunk.device), both).sample.float()
+            conditional, against = predicted[:count], predicted[-count:]
+            noises.append(against + guidance * (conditional - against))
+            if hook is not None:
+                features = [feature[:count] for feature in hook.features]
+                logits = pipe.mask_predictor(features, decoder_features(pipe.vae, chunk)).refined
+                masks.append(mask_probabilities(logits).cpu())
+    return torch.cat(noises), torch.cat(masks) if masks else None
+
+
+def solver(scheduler: Any) -> Any:
+    """Return DPM-Solver++ (order 2, midpoint; Lu et al. 2022) for a base's noise schedule."""
+    return DPMSolverMultistepScheduler.from_config(
+        scheduler.config,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        timestep_spacing="linspace",
+        # Karras noise levels lie between the timesteps, and the start from a reference has to match one.
+        use_karras_sigmas=False,
+    )

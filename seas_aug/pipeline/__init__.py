@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""SeaSPipeline: images, masks and references from a fine-tuned run."""
