@@ -56,7 +56,7 @@ def measure(base: Any, samples: Sequence[DefectSample], size: int) -> dict[str, 
     """
     import torch
 
-    from seas_aug.base.latents import decode_latents, encode_latents
+    from seas_aug.latents.codec import decode_latents, encode_latents
 
     rows: list[tuple[float, float, float, float]] = []
     for sample in samples:
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         from seas_aug.base.load import load_base
-        from seas_aug.report.environment import describe_environment
+        from seas_aug.environment import describe_environment
 
         categories = [read_mvtec_folder(root) for root in options.data]
         base = load_base(options.base)

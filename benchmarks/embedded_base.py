@@ -35,12 +35,12 @@ from seas_aug.atomic import atomic_write_text
 from seas_aug.data.category import Category, DefectSample, read_mvtec_folder
 from seas_aug.data.images import load_image, load_mask
 from seas_aug.data.split_file import load_split
+from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.environment import describe_environment
 from seas_aug.errors import SeasError
 from seas_aug.evaluate.distribution import cluster_diversity, kernel_distance, standardise
 from seas_aug.evaluate.pixel_distance import jpeg_difference, mean_difference, nearest_difference
 from seas_aug.evaluate.wavelet_features import WaveletFeatures
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
-from seas_aug.report.environment import describe_environment
 
 _NORMAL_PAIRS = 200
 

@@ -25,9 +25,9 @@ from seas_aug.atomic import atomic_write_text
 from seas_aug.data.decode import read_mask
 from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.split_file import load_split
+from seas_aug.environment import describe_environment
 from seas_aug.errors import SeasError
 from seas_aug.report.contact_sheet import Cell, Row, save_contact_sheet
-from seas_aug.report.environment import describe_environment
 from seas_aug.report.pictures import mask_picture, picture_of, spread
 
 

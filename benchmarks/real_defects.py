@@ -7,7 +7,8 @@ Command::
 
 For each type, over its test images together: pixel AUROC of the anomaly tokens' attention map, and of Refined Mask
 Prediction (RMP) the intersection over union (IoU), pooled over the pixels of all images and as the mean over images.
-Both are read at low noise from the encoded real image, at the size of the model.
+Both are read at low noise from the encoded real image as the model sees it: a window around the defect, off its centre,
+or the whole image for a run with ``data.windows: image``.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ from seas_aug.atomic import atomic_write_text
 from seas_aug.config import AttentionConfig
 from seas_aug.data.category import Category, DefectSample, read_mvtec_folder
 from seas_aug.data.decode import content_hash
-from seas_aug.data.images import load_image, load_mask, to_model_range
+from seas_aug.data.images import to_model_range
+from seas_aug.data.pictures import seen_defects
 from seas_aug.data.split_file import load_split
+from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.environment import describe_environment
 from seas_aug.errors import SeasError
 from seas_aug.evaluate.mask_overlap import mask_overlap
 from seas_aug.evaluate.real_images import LOW_NOISE_TIMESTEPS, attention_heatmaps, mask_probabilities
-from seas_aug.pipeline.seas_pipeline import SeaSPipeline
 from seas_aug.report.contact_sheet import Cell, Row, save_contact_sheet
-from seas_aug.report.environment import describe_environment
 from seas_aug.report.pictures import flat_picture, heat_picture, image_picture, spread
 
 
@@ -136,8 +138,7 @@ def predict(
         seed: seed of the low noise.
     """
     size = int(pipe.config.image_size)
-    images = torch.stack([load_image(sample.image, size, "squash") for sample in samples])
-    masks = torch.stack([load_mask(sample.mask, size, "squash") for sample in samples])
+    images, masks = seen_defects(samples, size, pipe.sides, "squash")
     heat, probabilities = [], []
     for start in range(0, len(samples), batch_size):
         batch = to_model_range(images[start : start + batch_size])
@@ -225,6 +226,7 @@ def evaluate(
             "split": split.name,
             "seed": seed,
             "image_size": int(pipe.config.image_size),
+            "windows": list(pipe.sides),
             "mask_threshold": threshold,
             "timesteps": list(LOW_NOISE_TIMESTEPS),
             "attention": {"resolutions": list(attention.resolutions), "include_up_blocks": attention.include_up_blocks},

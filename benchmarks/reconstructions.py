@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.autoencoder import bicubic4
-from seas_aug.base.latents import decode_latents, encode_latents
 from seas_aug.base.load import load_base
 from seas_aug.base.renderer.defects import DEFECTS
 from seas_aug.base.renderer.scene import render_scene
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.images import load_image, to_model_range
 from seas_aug.errors import SeasError
+from seas_aug.latents.codec import decode_latents, encode_latents
 from seas_aug.report.contact_sheet import Cell, Row, save_contact_sheet
 from seas_aug.report.pictures import image_picture, spread
 

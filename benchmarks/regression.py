@@ -31,8 +31,8 @@ from seas_aug.benchmark.command import run_benchmark
 from seas_aug.benchmark.config import COMPACT_NETWORKS, BenchmarkConfig, CategoryEntry
 from seas_aug.config import DataConfig, FineTuneConfig, GeneratorConfig, MaskConfig
 from seas_aug.data.decode import read_mask, read_rgb
+from seas_aug.environment import describe_environment
 from seas_aug.errors import SeasError
-from seas_aug.report.environment import describe_environment
 
 REFERENCE = Path(__file__).parent / "results" / "reference.json"
 LOWER_IS_BETTER = frozenset({"kid"})

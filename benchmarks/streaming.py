@@ -37,10 +37,10 @@ from seas_aug.atomic import atomic_write_text
 from seas_aug.benchmark.detection import train_detector
 from seas_aug.benchmark.narrow_draem import NarrowDraem
 from seas_aug.data.category import read_mvtec_folder
+from seas_aug.environment import describe_environment
 from seas_aug.errors import SeasError
-from seas_aug.generate.writer import read_manifest
+from seas_aug.generate.writer import pairs_made, read_manifest
 from seas_aug.report.demo_detector import DetectorSettings
-from seas_aug.report.environment import describe_environment
 
 _SIZE = 128
 
@@ -79,11 +79,8 @@ class Recorder(Callback):
             self.drawn, self.made = pool.drawn, self._made() - self._made_before
 
     def _made(self) -> int:
-        """Count the pairs made so far: indices of each type count up from 0."""
-        newest: dict[str, int] = {}
-        for entry in read_manifest(self.folder) if self.folder else ():
-            newest[entry["folder"]] = max(newest.get(entry["folder"], -1), int(entry["index"]))
-        return sum(index + 1 for index in newest.values())
+        """Count the pairs made so far."""
+        return sum(pairs_made(self.folder).values()) if self.folder else 0
 
 
 def is_running(pid: int) -> bool:
@@ -97,7 +94,8 @@ def is_running(pid: int) -> bool:
 
 def broken_files(folder: Path) -> list[str]:
     """Return the pictures that a pool's manifest lists and that cannot be read."""
-    listed = [entry[kind] for entry in read_manifest(folder) for kind in ("file", "mask", "reference")]
+    entries = [entry for entry in read_manifest(folder) if entry["file"]]  # a refused seed has no picture
+    listed = [entry[kind] for entry in entries for kind in ("file", "mask", "reference")]
     return [name for name in listed if cv2.imread(str(folder / name)) is None]
 
 

@@ -31,8 +31,9 @@ from benchmarks.streaming import broken_files
 from seas_aug.anomalib_plugin.textures import make_textures
 from seas_aug.atomic import atomic_write_text
 from seas_aug.data.category import read_mvtec_folder
+from seas_aug.environment import describe_environment
 from seas_aug.errors import SeasError
-from seas_aug.report.environment import describe_environment
+from seas_aug.generate.writer import read_manifest
 
 FAULTS = ("training killed", "producer killed", "disk full")
 _SIZE = 64
@@ -164,7 +165,7 @@ def cause(fault: str, root: Path, run: Path, folder: Path, cache: Path) -> dict[
         "exit_code": training.returncode,
         "said": said,
         "processes_left": 0 if ended else len(processes_with(str(cache))),
-        "listed": len(manifest.read_text(encoding="utf-8").splitlines()),
+        "listed": sum(bool(entry["file"]) for entry in read_manifest(manifest.parent)),
         "broken_files": broken_files(manifest.parent),
     }
 
