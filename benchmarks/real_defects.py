@@ -34,10 +34,10 @@ from seas_aug.data.images import to_model_range
 from seas_aug.data.pictures import seen_defects
 from seas_aug.data.split_file import load_split
 from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.draw.reading import LOW_NOISE_TIMESTEPS, attention_heatmaps, mask_probabilities
 from seas_aug.environment import describe_environment
 from seas_aug.errors import SeasError
 from seas_aug.evaluate.mask_overlap import mask_overlap
-from seas_aug.evaluate.real_images import LOW_NOISE_TIMESTEPS, attention_heatmaps, mask_probabilities
 from seas_aug.report.contact_sheet import Cell, Row, save_contact_sheet
 from seas_aug.report.pictures import flat_picture, heat_picture, image_picture, spread
 

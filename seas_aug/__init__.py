@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from seas_aug.draw.pipeline import SeaSPipeline
     from seas_aug.errors import SeasError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _EXPORTS = {
     "DrawConfig": "seas_aug.config",

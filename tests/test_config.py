@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from seas_aug.config import FineTuneConfig, SamplingConfig
+from seas_aug.config import DrawConfig, FineTuneConfig, SamplingConfig
 from seas_aug.errors import SeasError
 from seas_aug.presets import paper_preset
 
@@ -88,3 +89,14 @@ def test_sampling_out_of_range(values):
 def test_settings_cannot_be_changed_by_accident():
     with pytest.raises(dataclasses.FrozenInstanceError):
         FineTuneConfig().seed = 3
+
+
+def test_what_a_call_asks_for_is_checked_and_brought_to_one_form():
+    plain = DrawConfig(region="metal.png", count=[2, 2], references=["a.png"])
+    assert plain == DrawConfig(region=Path("metal.png"), count=2, references=("a.png",))
+    assert DrawConfig(count=(1, 3)).counts == (1, 3) and DrawConfig(size=[4, 9]).size == (4.0, 9.0)
+    for wrong in ({"count": (2,)}, {"count": (1, 2, 9)}, {"count": 0}, {"count": (3, 1)}, {"references": ()}):
+        with pytest.raises(SeasError, match=next(iter(wrong))):
+            DrawConfig(**wrong)
+    with pytest.raises(SeasError, match="leave out region, size and count"):
+        DrawConfig(masks="m", count=2)

@@ -23,9 +23,9 @@ from seas_aug.draw.draw import begin, near
 from seas_aug.draw.few_shot import FewShotDefects
 from seas_aug.draw.gate import Candidate, GateLimits, check_pair_looks_right
 from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.draw.reading import mask_probabilities
 from seas_aug.draw.sample import decode_pictures, draw_windows
 from seas_aug.errors import SeasError
-from seas_aug.evaluate.real_images import mask_probabilities
 from seas_aug.generate.model_hash import find_model, model_hash
 from seas_aug.latents.codec import encode_latents
 

@@ -12,7 +12,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,16 +223,33 @@ def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) 
 def _link_layout(folder: Path, selection: Selection) -> None:
     """Lay the chosen files out as an MVTec category, so that any datamodule can be fine-tuned on."""
     with atomic_folder(folder) as root:
-        _link(selection.normals, root / "train" / "good", "")
+        _link(selection.normals, _stems(selection.normals), root / "train" / "good")
         for name, samples in selection.split.few_shot.items():
-            _link((sample.image for sample in samples), root / "test" / name, "")
-            _link((sample.mask for sample in samples), root / "ground_truth" / name, "_mask")
+            stems = _stems([sample.image for sample in samples])
+            _link([sample.image for sample in samples], stems, root / "test" / name)
+            masks = [f"{stem}_mask" for stem in stems]  # of the image, whatever the mask itself is called
+            _link([sample.mask for sample in samples], masks, root / "ground_truth" / name)
 
 
-def _link(files: Iterable[Path], folder: Path, ending: str) -> None:
-    folder.mkdir(parents=True)
+def _stems(files: Sequence[Path]) -> list[str]:
+    """Return their own names, by which regions and references are told; images of several folders may share one."""
+    counts = Counter(file.stem for file in files)
+    taken, stems = set(counts), []
     for index, file in enumerate(files):
-        target = folder / f"{index:05d}{ending}{file.suffix}"
+        stem = file.stem
+        if counts[stem] > 1:
+            stem = f"{stem}_{index:05d}"
+            while stem in taken:  # never a second file of one name: a link would be followed, and the user's file lost
+                stem += "_"
+        taken.add(stem)
+        stems.append(stem)
+    return stems
+
+
+def _link(files: Sequence[Path], stems: Sequence[str], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for file, stem in zip(files, stems, strict=True):
+        target = folder / f"{stem}{file.suffix}"
         try:
             target.symlink_to(file.absolute())
         except OSError:  # a file system or user without symbolic links

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Few-shot defects pasted where SeaS would draw them, without any diffusion: what drawing itself has to beat.
 
-Shapes, places, light and number are those of ``seas-aug generate`` with the same seed; only what a defect is filled
-with differs.
+Shapes, places, light and number are those of the first draws of ``seas-aug generate`` with the same seed, for
+runs with default windows and turns; only what a defect is filled with differs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from seas_aug.draw.compose import Composer, put_copies
 from seas_aug.draw.control import Control
 from seas_aug.draw.few_shot import FewShotDefects, FilePictures
 from seas_aug.draw.place import Surface
-from seas_aug.draw.references import FileReferences
+from seas_aug.draw.references import FileReferences, named
 from seas_aug.errors import SeasError
 from seas_aug.generate.plan import PlannedImage, plan_image, resolve_types
 
 _SIDE = 128  # of the embedded base's pictures; windows only decide which seeds have room
-_TRIED = 8
+_TRIED = 9  # a first time, and as often again as the gate lets a pair be drawn
 
 
 class PlacedPastePool(TriplePool[PlannedImage]):
@@ -73,7 +73,7 @@ class PlacedPastePool(TriplePool[PlannedImage]):
         self._sides = needed_sides(split, DataConfig(), _SIDE)
         self._control = Control(settings.region, settings.masks, None)
         wanted = None if anomaly_types is None else [name.split("+") for name in anomaly_types]
-        indices = range(len(normals))
+        indices = self._control.with_masks(self._references.names, named(self._references, settings.references))
         entries = [
             plan_image(names, index, seed, indices)
             for names in resolve_types(wanted, split.anomaly_types)

@@ -50,7 +50,7 @@ def seas_work(config: FineTuneConfig) -> SeasWork:
     """
     import torch
 
-    from seas_aug.evaluate.real_images import LOW_NOISE_TIMESTEPS
+    from seas_aug.draw.reading import LOW_NOISE_TIMESTEPS
     from seas_aug.latents.codec import latent_statistics
     from seas_aug.masks.features import read_features
     from seas_aug.masks.predictor import MaskPredictor

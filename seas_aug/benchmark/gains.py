@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from seas_aug.benchmark.bootstrap import Comparison, Figure, Interval, paired_gain
 from seas_aug.benchmark.grid import Cell
 from seas_aug.benchmark.measure import CellScores
 from seas_aug.benchmark.scores import average_precision
 from seas_aug.benchmark.store import CellStore
 from seas_aug.errors import SeasError
+from seas_aug.evaluate.bootstrap import Comparison, Figure, Interval, paired_gain
 
 ALL = "all"  # in place of the name of a network or category: the mean over them
 HEADLINE = {"detection": "pixel_ap", "one_class": "image_ap", "segmentation": "pixel_iou"}

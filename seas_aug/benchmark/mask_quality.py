@@ -17,9 +17,9 @@ from seas_aug.data.decode import read_mask
 from seas_aug.data.images import to_model_range
 from seas_aug.data.pictures import seen_defects
 from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.draw.reading import mask_probabilities
 from seas_aug.errors import SeasError
 from seas_aug.evaluate.mask_overlap import mask_overlap
-from seas_aug.evaluate.real_images import mask_probabilities
 
 
 def measure_masks(folders: CategoryFolders, seed: int, batch_size: int = 8) -> dict[str, Any]:

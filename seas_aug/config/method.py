@@ -54,7 +54,8 @@ class GeneratorConfig:
     """Stage 1: fine-tune U-Net and new token embeddings with L_SD + L_NA + L_DA.
 
     Args:
-        steps_per_type: optimiser updates per anomaly type (paper: 800 on Stable Diffusion).
+        steps_per_type: optimiser updates per anomaly type (paper: 800 on Stable Diffusion). So many that six types take
+            two CPU cores about nine minutes.
         min_steps: fewest updates, however few types there are: one type alone has the whole product to learn too
             (paper: none).
         max_steps: total updates; None takes ``steps_per_type x number of types``, at least ``min_steps``.
@@ -83,7 +84,7 @@ class GeneratorConfig:
             defect and what to the image around it. No zoom and no other light: it is to draw the product as it is.
     """
 
-    steps_per_type: int = 250
+    steps_per_type: int = 150
     min_steps: int = 600
     max_steps: int | None = None
     batch_size: int = 4
@@ -108,7 +109,8 @@ class MaskConfig:
     """Stage 2: train Refined Mask Prediction (RMP) on the frozen generator.
 
     Args:
-        steps_per_type: updates per anomaly type (paper: 800).
+        steps_per_type: updates per anomaly type (paper: 800). So many that six types take two CPU cores about ten
+            minutes.
         min_steps: fewest updates, however few types there are: one type alone has the whole product to learn too
             (paper: none).
         max_steps: total updates; None takes ``steps_per_type x number of types``, at least ``min_steps``.
@@ -139,7 +141,7 @@ class MaskConfig:
         variation: how the images are varied.
     """
 
-    steps_per_type: int = 400
+    steps_per_type: int = 240
     min_steps: int = 1000
     max_steps: int | None = None
     batch_size: int = 10

@@ -99,6 +99,16 @@ class DrawConfig:
     gate: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("region", "masks"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        if not isinstance(self.count, int):
+            counts = tuple(self.count)
+            check(len(counts) == 2, f"count is {self.count}; give a number, or the least and the most.")
+            object.__setattr__(self, "count", counts[0] if counts[0] == counts[1] else counts)
+        if self.references is not None:
+            object.__setattr__(self, "references", tuple(self.references))
+            check(len(self.references) > 0, "references is empty; name one or more, or leave it out.")
         low, high = self.counts
         check(1 <= low <= high, f"count is {self.count}; give 1 or more, or the least and the most.")
         if self.size is not None:

@@ -54,8 +54,10 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self._num_items = num_items
         self._seed = seed
         self._start = start_item
+        # Image after image, each with its own windows: one with many is not seen more often.
         self._of_type = [
-            [i for i, name in enumerate(pictures.types) if name == anomaly_type] for anomaly_type in self.anomaly_types
+            _by_source(pictures, [i for i, name in enumerate(pictures.types) if name == anomaly_type])
+            for anomaly_type in self.anomaly_types
         ]
         self._orders: dict[tuple[str, int], list[int]] = {}
 
@@ -112,7 +114,10 @@ class MixedDataset(Dataset[dict[str, Any]]):
         type_index = self._order("types", occurrence, len(self._of_type))[place]
         members = self._of_type[type_index]
         cycle, position = divmod(occurrence, len(members))
-        anomaly = members[self._order(f"type {self.anomaly_types[type_index]}", cycle, len(members))[position]]
+        chosen = self._order(f"type {self.anomaly_types[type_index]}", cycle, len(members))[position]
+        turn, window = divmod(cycle, len(members[chosen]))
+        shown = self._order(f"windows {type_index} {chosen}", turn, len(members[chosen]))[window]
+        anomaly = members[chosen][shown]
         cycle, position = divmod(item, self.pictures.num_normals)
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "augmentation", item))
         return Draw(
@@ -162,3 +167,11 @@ class MixedDataset(Dataset[dict[str, Any]]):
             self._orders = {k: v for k, v in self._orders.items() if k[0] != name}
             self._orders[key] = torch.randperm(count, generator=generator).tolist()
         return self._orders[key]
+
+
+def _by_source(pictures: Pictures, members: list[int]) -> list[list[int]]:
+    """Return the pictures of each image among some."""
+    found: dict[int, list[int]] = {}
+    for member in members:
+        found.setdefault(pictures.sources[member], []).append(member)
+    return list(found.values())

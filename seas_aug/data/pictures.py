@@ -48,6 +48,10 @@ class Pictures(Protocol):
         """The type of each anomaly picture."""
 
     @property
+    def sources(self) -> tuple[int, ...]:
+        """Number of the image that each anomaly picture is of."""
+
+    @property
     def num_normals(self) -> int:
         """Number of normal pictures."""
 
@@ -80,6 +84,7 @@ class Squares:
         self._cache: dict[tuple[str, int], Tensor] = {}
         self._cached_bytes = 0
         self.types = tuple(sample.anomaly_type for sample in self._samples)
+        self.sources = tuple(range(len(self._samples)))
         self.num_normals = len(self._normals)
 
     def anomaly(self, index: int) -> Tensor:
@@ -146,6 +151,7 @@ class WindowPictures:
         self._anomalies: list[Tensor] = []
         self._spots: list[tuple[float, float, int]] = []  # where windows of defects lie, as shares, and their sides
         types: list[str] = []
+        sources: list[int] = []
         for number, sample in enumerate(tqdm(split.samples, "cutting windows", disable=len(split.samples) < 500)):
             cut = self._cut_defects(read_rgb(sample.image), read_mask(sample.mask), config.windows_per_defect, number)
             if not cut:
@@ -153,8 +159,11 @@ class WindowPictures:
                 raise SeasError(message)
             self._anomalies += cut
             types += [sample.anomaly_type] * len(cut)
-        self.types = tuple(types)
-        each = max(2, min(_MOST_OF_ONE, math.ceil(_NORMAL_WINDOWS / max(1, len(normals)))))
+            sources += [number] * len(cut)
+        self.types, self.sources = tuple(types), tuple(sources)
+        most = max(1, _CACHE_BYTES // (3 * image_size**2))
+        normals = [normals[i * len(normals) // most] for i in range(most)] if len(normals) > most else normals
+        each = min(_MOST_OF_ONE, math.ceil(_NORMAL_WINDOWS / max(1, len(normals))))
         self._normals = [
             picture
             for number, path in enumerate(tqdm(normals, "cutting windows", disable=len(normals) < 500))

@@ -31,7 +31,7 @@ class Control:
     def __init__(self, region: Path | None, masks: Path | None, square: tuple[int, Resize] | None) -> None:
         self._square = square
         self._regions = None if region is None else _by_name("region", Path(region))
-        self._masks = [] if masks is None else [path for _, path in _by_name("masks", Path(masks))]
+        self._masks = [] if masks is None else _by_name("masks", Path(masks))
 
     @property
     def gives_masks(self) -> bool:
@@ -53,7 +53,7 @@ class Control:
         if len(self._regions) == 1 and self._regions[0][0] == "":
             return self._read(self._regions[0][1], shape, reference)
         stem = Path(reference).stem
-        found = [path for name, path in self._regions if name in (stem, f"{stem}_mask")]
+        found = [path for name, path in self._regions if _is_of(name, stem)]
         if len(found) != 1:
             message = f"region has {len(found)} files for the reference {reference}; expected one named {stem}.png."
             raise SeasError(message)
@@ -63,14 +63,52 @@ class Control:
         """Return the user's mask of image ``index``, uint8 ``[H, W]`` of 0 and 1.
 
         Args:
-            index: number of the image; masks come again after the last.
+            index: number of the image; masks come again after the last. Masks that are named as references are theirs.
             reference: name of the normal image.
             shape: its height and width.
 
         Raises:
             SeasError: it is empty, or of another size than the reference.
         """
-        return self._read(self._masks[index % len(self._masks)], shape, reference)
+        own = [path for name, path in self._masks if _is_of(name, Path(reference).stem)]
+        chosen = own or [path for _, path in self._masks]
+        return self._read(chosen[index % len(chosen)], shape, reference)
+
+    def with_masks(self, names: Sequence[str], chosen: list[int]) -> list[int]:
+        """Return the references that can be drawn on: where all masks are named as references, those that have one.
+
+        Args:
+            names: of all references.
+            chosen: indices of those that are asked for.
+
+        Raises:
+            SeasError: none of them has a mask.
+        """
+        stems = [Path(name).stem for name in names]
+        if not self._masks or not all(any(_is_of(name, stem) for stem in stems) for name, _ in self._masks):
+            return chosen
+        found = [index for index in chosen if any(_is_of(name, stems[index]) for name, _ in self._masks)]
+        if not found:
+            raise SeasError("masks has none for the references that are asked for; name them as the masks are.")
+        return found
+
+    def check(self, references: Sequence[tuple[str, tuple[int, int]]]) -> None:
+        """Look at regions and masks before anything is drawn.
+
+        Args:
+            references: name, and height and width, of each that may be drawn on.
+
+        Raises:
+            SeasError: one is missing, empty, or of another size.
+        """
+        for name, shape in references:
+            self.region(name, shape)
+        sizes = {shape for _, shape in references}
+        for index, (stem, _) in enumerate(self._masks):
+            own = [(name, shape) for name, shape in references if _is_of(stem, Path(name).stem)]
+            # A mask that belongs to no reference by name may come to any of them: all have to be of one size.
+            for name, shape in own or (references[:1] if len(sizes) == 1 else []):
+                self.mask(index, name, shape)
 
     def _read(self, path: Path, shape: Sequence[int], reference: str) -> NDArray[np.uint8]:
         if self._square is not None:
@@ -97,3 +135,7 @@ def _by_name(what: str, path: Path) -> list[tuple[str, Path]]:
         message = f"{what} is {path}, where there is no image; give an image file or a folder of them."
         raise SeasError(message)
     return [(file.stem, file) for file in files]
+
+
+def _is_of(name: str, stem: str) -> bool:
+    return name in (stem, f"{stem}_mask")

@@ -16,11 +16,11 @@ from torch import Tensor
 from seas_aug.config import DrawConfig, SamplingConfig
 from seas_aug.data.decode import as_rgb
 from seas_aug.data.seeds import SEED_BITS, derive_seed
-from seas_aug.data.windows import Window, scale_pixels, view, view_mask, window
+from seas_aug.data.windows import Box, Window, scale_pixels, view, view_mask, window
 from seas_aug.draw.attempt import Attempt, Request
 from seas_aug.draw.compose import Composer, Spot, put_copies
 from seas_aug.draw.control import Control
-from seas_aug.draw.gate import Candidate, GateLimits, check_pair_looks_right
+from seas_aug.draw.gate import LEAST_FOUND, Candidate, GateLimits, check_pair_looks_right
 from seas_aug.draw.output import Pair, PairRecord, Refusal
 from seas_aug.draw.paste_back import carried_over, fade, in_own_format, paste_back, rim
 from seas_aug.draw.place import Surface
@@ -236,7 +236,7 @@ def _finish_window(
         attempt.cut_off = max(attempt.cut_off, _cut_off(result, place.cut(attempt.before), mask, place.side))
         paste_back(attempt.after, place, result, rim(mask) * _room(attempt, place))
     else:
-        paste_back(attempt.after, place, result, None)
+        paste_back(attempt.after, place, result, fade(place, *attempt.mask.shape))
     place.cut(attempt.mask)[:] |= mask
     return mask
 
@@ -315,7 +315,7 @@ def _reasons(call: Call, attempt: Attempt) -> list[str]:
             np.ascontiguousarray(pixels[around]) for pixels in (attempt.after, attempt.before, attempt.mask)
         )
         if len(attempt.spots) > 1 and (attempt.copied or attempt.own_mask is not None):
-            mine = mask * near(np.ascontiguousarray(area[around]))
+            mine = mask * _spread(np.ascontiguousarray(area[around]), max(1, spot.windows[0].side // _NEIGHBOURHOOD))
             # The others in this window are neither part of its mask nor change outside of it.
             others = _spread(mask - mine, 3 + mask.shape[0] // 64) * (1 - mine)
             after, mask = np.where(others[..., None] > 0, before, after), mine
@@ -328,8 +328,23 @@ def _reasons(call: Call, attempt: Attempt) -> list[str]:
             attempt.cut_off,
         )
         limits = None if attempt.own_mask is not None or attempt.allowed is not None else call.limits
-        reasons += [reason for reason in check_pair_looks_right(candidate, limits) if reason not in reasons]
+        found = check_pair_looks_right(candidate, limits)
+        if attempt.copied and _one_is_missing(spot, attempt.mask):
+            found.append("mask too small")
+        reasons += [reason for reason in dict.fromkeys(found) if reason not in reasons]
     return reasons
+
+
+def _one_is_missing(spot: Spot, mask: NDArray[np.uint8]) -> bool:
+    """Return whether one of several defects that were drawn together is hardly marked."""
+    if len(spot.shapes) < 2:
+        return False
+    for shape, place in zip(spot.shapes, spot.places, strict=True):
+        marked = Box(place.top, place.left, shape.height, shape.width).cut(mask)
+        inner = shape.mask[shape.margin : -shape.margin, shape.margin : -shape.margin]
+        if int((marked * inner).sum()) < LEAST_FOUND * int(inner.sum()):
+            return True
+    return False
 
 
 def _hull(windows: tuple[Window, ...], shape: tuple[int, ...]) -> tuple[slice, slice]:

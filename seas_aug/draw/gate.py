@@ -7,7 +7,6 @@ real ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,10 +22,12 @@ Reason = Literal[
     "off the part", "seam",
 ]  # fmt: skip
 _WIDER = 4.0  # times smaller or larger than the smallest or largest few-shot defect of the type
-_LEAST_FOUND, _MOST_FOUND = 0.4, 3.0  # of the shape that was asked for, where there is one
-_VISIBLE = 3.0  # grey levels, of the mean change in the mask
+LEAST_FOUND = 0.4
+"""Least share of the shape that was asked for."""
+_MOST_FOUND = 3.0  # times the same
+_VISIBLE = 2.0  # grey levels, of the mean change in the mask
 _CHANGED = 0.5  # least share of a mask's pixels that is changed at all
-_AT_ALL = 2.0  # grey levels
+_AT_ALL = 1.0  # grey levels
 _OUTSIDE = 0.25  # share of all change that may lie outside the mask and its rim
 _RIM = 2  # pixels around a mask that fade into the reference
 _RING = 8  # pixels
@@ -106,7 +107,7 @@ def check_pair_looks_right(candidate: Candidate, limits: GateLimits | None) -> l
         if area > sum(limits.areas[name][1] for name in known) * _WIDER:
             reasons.append("mask too large")
     if candidate.wanted is not None:
-        reasons += ["mask too small"] if area < _LEAST_FOUND * candidate.wanted else []
+        reasons += ["mask too small"] if area < LEAST_FOUND * candidate.wanted else []
         reasons += ["mask too large"] if area > _MOST_FOUND * candidate.wanted + 4 * _around_length(mask) else []
     change = _change(candidate.image, candidate.reference)
     inside, outside = change[mask > 0], change[cv2.dilate(mask, _square(_RIM)) == 0]
@@ -154,11 +155,3 @@ def _around_length(mask: NDArray[np.uint8]) -> int:
 
 def _square(reach: int) -> NDArray[np.uint8]:
     return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-
-
-def counted(reasons: Iterable[str]) -> dict[str, int]:
-    """Return how often each reason comes, sorted by name."""
-    found: dict[str, int] = {}
-    for reason in reasons:
-        found[reason] = found.get(reason, 0) + 1
-    return dict(sorted(found.items()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import yaml
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -144,6 +145,8 @@ class SeaSPipeline(_DiffusionPipeline):
         if pipeline is None:
             message = f"{folder} is a base model, not a fine-tuned one; run 'seas-aug finetune --base {folder}' first."
             raise SeasError(message)
+        if "resize" not in cls.load_config(str(folder)):
+            pipeline.register_to_config(resize=_resize_of_run(folder.parent))
         pipeline.references, pipeline.few_shot = load_references(folder), FewShotDefects.load(folder)
         return pipeline
 
@@ -213,7 +216,7 @@ class SeaSPipeline(_DiffusionPipeline):
         call = self.make_call(types, settings, bank)
         # Plain integers, since a seed is derived from how they are written.
         image_seeds = [int(value) for value in (range(seed, seed + num_images) if seeds is None else seeds)]
-        allowed = named(bank, settings.references)
+        allowed = call.control.with_masks(bank.names, named(bank, settings.references))
         chosen = [allowed[value % len(allowed)] for value in image_seeds]
         indices = chosen if reference_indices is None else [int(value) for value in reference_indices]
         counted = list(range(num_images) if numbers is None else numbers)
@@ -247,8 +250,12 @@ class SeaSPipeline(_DiffusionPipeline):
             SeasError: a setting is out of range, or asks for noise that the model was not fine-tuned on.
         """
         self._sampler(self._chosen_sampling(settings))
-        Control(settings.region, settings.masks, self._square)
-        return named(self._references(), settings.references)
+        self._check_supported(settings)
+        bank = self._references()
+        control = Control(settings.region, settings.masks, self._square)
+        chosen = control.with_masks(bank.names, named(bank, settings.references))
+        control.check([(bank.names[index], bank.size(index)) for index in chosen])
+        return chosen
 
     def make_call(
         self,
@@ -270,9 +277,7 @@ class SeaSPipeline(_DiffusionPipeline):
         """
         bank, sampling = bank or self._references(), sampling or self._chosen_sampling(settings)
         prompt = self.prompt.anomaly_prompt(*types) if types else self.prompt.normal_prompt()
-        if self.few_shot is None and (settings.size is not None or settings.counts != (1, 1)):
-            message = "this model keeps no few-shot defects, which size and count need; fine-tune it again."
-            raise SeasError(message)
+        self._check_supported(settings)
         official = self.config.official
         return Call(
             pipe=self,
@@ -286,9 +291,24 @@ class SeaSPipeline(_DiffusionPipeline):
             sampler=self._sampler(sampling),
             limits=self._limits(),
             image_size=self.config.image_size,
-            grey=not official and (self.few_shot is None or self.few_shot.is_grey) and are_grey(bank),
+            grey=not official and (self.few_shot is None or self.few_shot.is_grey) and self._all_grey(bank),
             keep_background=sampling.background == "reference" and not official,
         )
+
+    def _check_supported(self, settings: DrawConfig) -> None:
+        if self.few_shot is None and (settings.size is not None or settings.counts != (1, 1)):
+            message = "this model keeps no few-shot defects, which size and count need; fine-tune it again."
+            raise SeasError(message)
+
+    def _all_grey(self, bank: References) -> bool:
+        """Return whether the product is grey, looked at once for the model's own references."""
+        if bank is not self.references:
+            return are_grey(bank)
+        known: tuple[References, bool] | None = self.__dict__.get("_grey")
+        if known is None or known[0] is not bank:
+            known = bank, are_grey(bank)
+            self.__dict__["_grey"] = known
+        return known[1]
 
     def _limits(self) -> GateLimits | None:
         """Return the gate's limits, measured once for the few-shot defects that the model has now."""
@@ -340,3 +360,13 @@ class SeaSPipeline(_DiffusionPipeline):
             message = "this model has no reference images; pass references=, or fine-tune again."
             raise SeasError(message)
         return self.references
+
+
+def _resize_of_run(run: Path) -> Resize:
+    """Return how a run of version 0.1, whose model does not say, made whole images squares."""
+    path = run / "config.yaml"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["resize"]
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+        return "squash"  # a model folder alone: the default of that version
+    return "crop" if found == "crop" else "squash"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ class References(Protocol):
     def native(self, index: int) -> NDArray[Any]:
         """Return an image as it is: uint8 or uint16, ``[H, W]`` or ``[H, W, C]`` in RGB order."""
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Return height and width of an image, without decoding it if possible."""
+
     def save(self, folder: Path) -> None:
         """Write the images into a model folder."""
 
@@ -49,6 +53,11 @@ class ArrayReferences:
     def native(self, index: int) -> NDArray[Any]:
         """See :class:`References`."""
         return self._images[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """See :class:`References`."""
+        height, width = self._images[index].shape[:2]
+        return int(height), int(width)
 
     def save(self, folder: Path) -> None:
         """Write squares of one size as safetensors ``[N, 3, S, S]``, with their names as metadata."""
@@ -77,6 +86,21 @@ class FileReferences:
             SeasError: the file is missing or corrupt.
         """
         return read_native(self._files[index])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """See :class:`References`.
+
+        Raises:
+            SeasError: the file is missing or corrupt.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(self._files[index]) as image:  # reads the header alone
+                return image.height, image.width
+        except OSError:
+            height, width = self.native(index).shape[:2]
+            return int(height), int(width)
 
     def save(self, folder: Path) -> None:
         """Copy the files, whose bytes stay what they are, and write their names beside them."""
@@ -128,7 +152,7 @@ def _safetensor_error() -> type[Exception]:
 def are_grey(references: References) -> bool:
     """Return whether the product is grey: no colour in some of its images, evenly spread."""
     count = len(references.names)
-    looked_at = range(0, count, max(1, count // _LOOKED_AT))
+    looked_at = range(0, count, max(1, math.ceil(count / _LOOKED_AT)))
     return all(is_grey_picture(references.native(index)) for index in looked_at)
 
 
@@ -171,11 +195,12 @@ def own_references(images: Sequence[NDArray[Any]], square: tuple[int, Resize] | 
         SeasError: there is none, or one has another form or size.
     """
     arrays = [np.asarray(image) for image in images]
+    arrays = [image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image for image in arrays]
     if not arrays:
         raise SeasError("references is empty; give one or more images, or leave it out.")
     for image in arrays:
         size = image.shape[:2]
-        fits = image.ndim in (2, 3) and (image.ndim == 2 or image.shape[2] in (1, 3, 4))
+        fits = image.ndim in (2, 3) and (image.ndim == 2 or image.shape[2] in (3, 4))
         if not fits or image.dtype not in (np.uint8, np.uint16):
             message = (
                 f"references has an image of shape {image.shape} and type {image.dtype}; give uint8 or uint16 "

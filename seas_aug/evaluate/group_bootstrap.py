@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seas_aug.benchmark.bootstrap import draw_weights
+from seas_aug.evaluate.bootstrap import draw_weights
 
 DRAWS = 400
 """Samples; the ends of a 95 % interval are then known to about a tenth of its width."""

@@ -13,7 +13,7 @@ from seas_aug.config import FineTuneConfig
 from seas_aug.data.images import to_model_range
 from seas_aug.data.pictures import Pictures
 from seas_aug.draw.pipeline import SeaSPipeline
-from seas_aug.evaluate.real_images import attention_heatmaps, mask_probabilities
+from seas_aug.draw.reading import attention_heatmaps, mask_probabilities
 
 
 def _first_pictures(pictures: Pictures) -> tuple[list[str], Tensor, Tensor]:

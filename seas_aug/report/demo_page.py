@@ -16,8 +16,8 @@ from seas_aug.data.images import to_model_range
 from seas_aug.data.pictures import seen_defects
 from seas_aug.data.split_file import load_split
 from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.draw.reading import attention_heatmaps
 from seas_aug.environment import describe_environment
-from seas_aug.evaluate.real_images import attention_heatmaps
 from seas_aug.report.closeup import Closeup, whole_picture
 from seas_aug.report.contact_sheet import Cell, Picture, Row, save_contact_sheet
 from seas_aug.report.demo_detector import METRICS

@@ -14,10 +14,18 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from seas_aug.anomalib_plugin import SeasAugmentation
-from seas_aug.anomalib_plugin.automatic import prepare_pool, prepare_run, select_from_datamodule
+from seas_aug.anomalib_plugin.automatic import (
+    Selection,
+    _link_layout,
+    prepare_pool,
+    prepare_run,
+    select_from_datamodule,
+)
 from seas_aug.anomalib_plugin.paste import PasteAugmenter
 from seas_aug.config import DrawConfig
+from seas_aug.data.category import DefectSample
 from seas_aug.data.decode import content_hash
+from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.generate.run import plain_settings
 from tests import tiny_models
 from tests.anomalib_plugin import rendered
@@ -34,12 +42,12 @@ def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monk
         assert config.generator.max_steps == config.masks.max_steps == 2
         linked = sorted(str(path.relative_to(config.data.root)) for path in config.data.root.rglob("*.png"))
         assert [path for path in linked if not path.startswith("train")] == [
-            "ground_truth/hole/00000_mask.png",
-            "ground_truth/scratch/00000_mask.png",
-            "test/hole/00000.png",
-            "test/scratch/00000.png",
+            "ground_truth/hole/000_mask.png",
+            "ground_truth/scratch/000_mask.png",
+            "test/hole/000.png",
+            "test/scratch/000.png",
         ]
-        assert content_hash(config.data.root / "test/hole/00000.png") == content_hash(category / FEW_SHOT[0])
+        assert content_hash(config.data.root / "test/hole/000.png") == content_hash(category / FEW_SHOT[0])
         torch.rand(1)
         (config.output / "model").mkdir(parents=True)
         (config.output / "model" / "model_index.json").write_text("{}")
@@ -193,3 +201,32 @@ def test_automatic_with_a_real_model(category: Path, tmp_path: Path, monkeypatch
     images, masks, references = callback._defects.pool.draw(torch.Generator(), 2, (64, 64))
     assert masks.flatten(1).any(1).all()
     assert not torch.equal(images, references)
+
+
+def test_linked_images_keep_their_names_and_masks_follow_their_images(tmp_path: Path) -> None:
+    """Images of two folders share a name, a mask is called otherwise than its image."""
+    for name in ("x/a.png", "y/a.png", "y/b.jpg", "m/label_of_a.bmp", "m/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    samples = (
+        DefectSample(tmp_path / "x/a.png", tmp_path / "m/label_of_a.bmp", "crack"),
+        DefectSample(tmp_path / "y/b.jpg", tmp_path / "m/b.png", "crack"),
+    )
+    split = FewShotSplit({"crack": samples}, {"crack": ()})
+    _link_layout(
+        tmp_path / "data", Selection((tmp_path / "x/a.png", tmp_path / "y/a.png", tmp_path / "y/b.jpg"), split)
+    )
+    linked = {
+        path.relative_to(tmp_path / "data").as_posix(): path.read_text()
+        for path in (tmp_path / "data").rglob("*.*")
+        if path.is_file()
+    }
+    assert linked == {
+        "train/good/a_00000.png": "x/a.png",
+        "train/good/a_00001.png": "y/a.png",
+        "train/good/b.jpg": "y/b.jpg",
+        "test/crack/a.png": "x/a.png",
+        "test/crack/b.jpg": "y/b.jpg",
+        "ground_truth/crack/a_mask.bmp": "m/label_of_a.bmp",
+        "ground_truth/crack/b_mask.png": "m/b.png",
+    }

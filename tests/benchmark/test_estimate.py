@@ -83,7 +83,7 @@ def test_the_embedded_base_costs_a_thousandth_and_each_update_counts() -> None:
     assert found.fine_tune < large.fine_tune / 300 and found.pair < large.pair / 300
     twice = dataclasses.replace(
         config,
-        generator=dataclasses.replace(config.generator, steps_per_type=500),
-        masks=dataclasses.replace(config.masks, steps_per_type=800),
+        generator=dataclasses.replace(config.generator, steps_per_type=300),
+        masks=dataclasses.replace(config.masks, steps_per_type=480),
     )
     assert seas_work(twice).fine_tune == pytest.approx(2 * found.fine_tune)

@@ -223,6 +223,7 @@ class Striped:
 
     are_windows = True
     types = ("crack",)
+    sources = (0,)
     num_normals = 40
 
     def __init__(self):
@@ -247,3 +248,22 @@ def test_a_defect_of_a_window_is_copied_onto_the_window_that_looks_most_like_its
         image = varied[index]["anomaly_image"]
         top = image[:, :6]  # far from the defect
         assert (top.diff(dim=1).abs() < 1e-6).all() and top.diff(dim=2).abs().max() > 0.5
+
+
+class Uneven:
+    """Two images of one type, one with a single window and one with nine; another type with two of each."""
+
+    are_windows = True
+    types = ("crack",) * 10 + ("hole",) * 4
+    sources = (0,) + (1,) * 9 + (2, 2, 3, 3)
+    num_normals = 3
+
+
+def test_images_are_seen_equally_often_however_many_windows_they_have():
+    mixed = MixedDataset(Uneven(), DataConfig(), 360, 5)
+    shown = [mixed.draw(index).anomaly_index for index in range(360)]
+    of_image = [sum(Uneven.sources[one] == image for one in shown) for image in range(4)]
+    assert of_image == [90] * 4
+    assert {shown.count(window) for window in range(1, 10)} == {10}
+    rest = MixedDataset(Uneven(), DataConfig(), 60, 5, 300)
+    assert [rest.draw(index) for index in range(60)] == [mixed.draw(300 + index) for index in range(60)]

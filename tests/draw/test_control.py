@@ -97,3 +97,28 @@ def test_for_a_model_of_whole_images_everything_is_scaled_like_them(tmp_path):
         Control(None, path, (16, "squash")).mask(3, "a.png", (16, 16, 3)),
     ):
         assert np.array_equal(found, half(16, 16)) and found.dtype == np.uint8
+
+
+def test_masks_named_as_references_are_theirs(tmp_path):
+    write(tmp_path / "b.png", half(20, 30))
+    write(tmp_path / "c_mask.png", 1 - half(24, 36))
+    control = Control(None, tmp_path, None)
+    names = ["train/good/a.png", "train/good/b.png", "train/good/c.png"]
+    assert control.with_masks(names, [0, 1, 2]) == [1, 2]
+    for index in range(4):
+        assert np.array_equal(control.mask(index, names[1], (20, 30)), half(20, 30))
+        assert np.array_equal(control.mask(index, names[2], (24, 36)), 1 - half(24, 36))
+    with pytest.raises(SeasError, match="masks has none for the references that are asked for"):
+        control.with_masks(names, [0])
+    control.check([(names[1], (20, 30)), (names[2], (24, 36))])
+    with pytest.raises(SeasError, match="expected the same size"):
+        control.check([(names[1], (20, 31)), (names[2], (24, 36))])
+    write(tmp_path / "other.png", half(5, 5))
+    assert Control(None, tmp_path, None).with_masks(names, [0, 1]) == [0, 1]
+
+
+def test_regions_are_looked_at_before_anything_is_drawn(tmp_path):
+    region = write(tmp_path / "region.png", half(40, 60))
+    Control(region, None, None).check([("a.png", (40, 60))])
+    with pytest.raises(SeasError, match="expected the same size"):
+        Control(region, None, None).check([("a.png", (40, 60)), ("b.png", (40, 61))])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seas_aug.config import DrawConfig
 from seas_aug.draw.compose import Composer, put_copies
-from seas_aug.draw.gate import Candidate, GateLimits, check_pair_looks_right, counted
+from seas_aug.draw.gate import Candidate, GateLimits, check_pair_looks_right
 from seas_aug.draw.place import Surface
 from tests.draw.made import defects, plain
 
@@ -130,8 +130,3 @@ def test_limits_are_those_of_the_few_shot_defects():
 def test_types_without_few_shot_defects_have_no_limits():
     candidate = good()
     assert reasons(candidate, anomaly_types=("unseen",), wanted=None) == []
-
-
-def test_reasons_are_counted():
-    assert counted(["seam", "empty mask", "seam"]) == {"empty mask": 1, "seam": 2}
-    assert counted([]) == {}

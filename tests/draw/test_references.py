@@ -155,7 +155,8 @@ def test_own_images():
     images = [*PICTURES.values(), np.zeros((7, 8, 1), np.uint8)]
     bank = own_references(images, None)
     assert bank.names[:2] == ("references[0]", "references[1]") and len(bank.names) == len(images)
-    assert all(same_pixels(bank.native(index), image) for index, image in enumerate(images))
+    assert all(same_pixels(bank.native(index), image.squeeze()) for index, image in enumerate(images))
+    assert [bank.size(index) for index in range(len(images))] == [image.shape[:2] for image in images]
     for wrong in ([], [np.zeros((4, 4), np.float32)], [np.zeros((4, 4, 2), np.uint8)], [np.zeros(4, np.uint8)]):
         with pytest.raises(SeasError, match="references"):
             own_references(wrong, None)

@@ -6,8 +6,8 @@ import torch
 
 from seas_aug.config import AttentionConfig
 from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.draw.reading import LOW_NOISE_TIMESTEPS, attention_heatmaps, mask_probabilities
 from seas_aug.errors import SeasError
-from seas_aug.evaluate.real_images import LOW_NOISE_TIMESTEPS, attention_heatmaps, mask_probabilities
 
 READ = AttentionConfig(resolutions=(8, 4))
 
@@ -49,7 +49,7 @@ def test_noise_level_belongs_to_the_timestep(pipe, images, read, monkeypatch):
     """Also after sampling, which leaves the solver with its own timesteps."""
     pipe("crack")
     seen = []
-    monkeypatch.setattr("seas_aug.evaluate.real_images.encode_latents", lambda *_: torch.full((1, 4, 8, 8), 10.0))
+    monkeypatch.setattr("seas_aug.draw.reading.encode_latents", lambda *_: torch.full((1, 4, 8, 8), 10.0))
     with pipe.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[:2])):
         read(pipe, images[:1], TYPES[:1])
     assert tuple(int(moment) for _, moment in seen) == LOW_NOISE_TIMESTEPS

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from seas_aug.benchmark.bootstrap import Comparison, Interval, draw_weights, paired_gain
+from seas_aug.evaluate.bootstrap import Comparison, Interval, draw_weights, paired_gain
 
 
 def _mean_of(values: np.ndarray):
