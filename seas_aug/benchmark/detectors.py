@@ -47,10 +47,10 @@ class DetectorVariant:
 
     def precision(self) -> Precision:
         """Return what it trains in on this hardware."""
-        return "bf16-mixed" if self.bfloat16 and _has_bfloat16() else "32-true"
+        return "bf16-mixed" if self.bfloat16 and has_bfloat16() else "32-true"
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     return best_precision() == "bf16-mixed"
 
 
@@ -77,7 +77,7 @@ def _draem(size: int, textures: str) -> AnomalibModule:
 VARIANTS: dict[str, DetectorVariant] = {
     "draem": DetectorVariant(_draem, size=256, steps=8000, batch_size=8, training_gflop=1188.0),
     "draem-compact": DetectorVariant(
-        lambda size, textures: NarrowDraem(16, 1e-3, size, textures, _has_bfloat16()),
+        lambda size, textures: NarrowDraem(16, 1e-3, size, textures, has_bfloat16()),
         size=128,
         steps=900,  # on magnetic tiles, Perlin noise has long taught all it can, defects still teach; docs/benchmark.md
         batch_size=16,

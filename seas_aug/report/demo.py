@@ -50,8 +50,8 @@ class DemoSettings:
     normals: int = 30
     per_type: int = 14
     few_shot: int = 6
-    generator_steps: int = 600
-    mask_steps: int = 450
+    generator_steps: int = 400
+    mask_steps: int = 300
     pairs_per_type: int = 16
     inference_steps: int = 20
     detector: DetectorSettings = field(default_factory=DetectorSettings)

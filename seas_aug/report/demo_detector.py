@@ -13,6 +13,7 @@ from lightning import seed_everything
 from seas_aug.anomalib_plugin.callback import SeasAugmentation
 from seas_aug.anomalib_plugin.sources import Origin
 from seas_aug.benchmark.detection import train_detector
+from seas_aug.benchmark.detectors import has_bfloat16
 from seas_aug.benchmark.narrow_draem import METRICS, NarrowDraem
 from seas_aug.data.images import load_image
 
@@ -31,7 +32,7 @@ class DetectorSettings:
         lr: learning rate of Adam; DRAEM's own 1e-4 is meant for a hundred times as many updates.
     """
 
-    steps: int = 300
+    steps: int = 400
     batch_size: int = 4
     width: int = 16
     lr: float = 1e-3
@@ -68,7 +69,7 @@ def train_and_test(
     """
     augmentation = SeasAugmentation(run=str(run), generated=str(generated), source=source, seed=seed)
     seed_everything(seed, workers=True)
-    model = NarrowDraem(settings.width, settings.lr, size, str(textures))
+    model = NarrowDraem(settings.width, settings.lr, size, str(textures), has_bfloat16())
     engine, datamodule = train_detector(
         model, category, [augmentation], output, settings.steps, settings.batch_size, seed
     )
