@@ -51,6 +51,7 @@ class DetectorVariant:
 
 
 def has_bfloat16() -> bool:
+    """Return whether the hardware trains faster in bfloat16."""
     return best_precision() == "bf16-mixed"
 
 

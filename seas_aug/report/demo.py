@@ -24,7 +24,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How much the demo does: little, so that two CPU cores need less than a quarter of an hour.
+    """How much the demo does: little, so that two CPU cores with bfloat16 need about a quarter of an hour.
 
     Args:
         base: see :class:`~seas_aug.config.FineTuneConfig`.
