@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from seas_aug.config import Resize
@@ -139,3 +140,13 @@ def _by_name(what: str, path: Path) -> list[tuple[str, Path]]:
 
 def _is_of(name: str, stem: str) -> bool:
     return name in (stem, f"{stem}_mask")
+
+
+def resize_of_run(run: Path) -> Resize:
+    """Return how a run of version 0.1, whose model does not say, made whole images squares."""
+    path = run / "config.yaml"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["resize"]
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+        return "squash"  # a model folder alone: the default of that version
+    return "crop" if found == "crop" else "squash"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -13,63 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seas_aug.config import DrawConfig, SamplingConfig
 from seas_aug.data.decode import as_rgb
-from seas_aug.data.seeds import SEED_BITS, derive_seed
+from seas_aug.data.seeds import derive_seed
 from seas_aug.data.windows import Box, Window, scale_pixels, view, view_mask, window
 from seas_aug.draw.attempt import Attempt, Request
-from seas_aug.draw.compose import Composer, Spot, put_copies
-from seas_aug.draw.control import Control
-from seas_aug.draw.gate import LEAST_FOUND, Candidate, GateLimits, check_pair_looks_right
+from seas_aug.draw.call import Call
+from seas_aug.draw.compose import Spot, put_copies
+from seas_aug.draw.gate import LEAST_FOUND, Candidate, check_pair_looks_right
 from seas_aug.draw.output import Pair, PairRecord, Refusal
 from seas_aug.draw.paste_back import carried_over, fade, in_own_format, paste_back, rim
 from seas_aug.draw.place import Surface
-from seas_aug.draw.references import References
 from seas_aug.draw.sample import SamplerSettings, decode_pictures, draw_windows
 from seas_aug.prompt.embedding import pooled_prompts
 
 _NEIGHBOURHOOD = 16  # a copied defect may spread by this fraction of the window's side
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """What all images of a call share.
-
-    Attributes:
-        pipe: the models.
-        references: normal images.
-        composer: shapes, places, windows.
-        control: regions and masks.
-        prompt: text of the condition.
-        types: anomaly types in it; empty for normal images.
-        sampling: the run's settings with those of the call in their place.
-        settings: those of the call.
-        sampler: of images that start from their reference alone.
-        limits: of the gate; None checks for an empty mask only.
-        image_size: side of the model's pictures in pixels.
-        grey: pictures are made grey, since those of the product are.
-        keep_background: outside the mask a defect image is its reference.
-    """
-
-    pipe: Any
-    references: References
-    composer: Composer
-    control: Control
-    prompt: str
-    types: tuple[str, ...]
-    sampling: SamplingConfig
-    settings: DrawConfig
-    sampler: SamplerSettings
-    limits: GateLimits | None
-    image_size: int
-    grey: bool
-    keep_background: bool
-
-    def starts_from_copy(self, seed: int) -> bool:
-        """Return whether an image starts from a copied defect, as its own seed decides once for all its draws."""
-        if self.composer.few_shot is None or not self.types:
-            return False
-        return derive_seed(seed, "copied") / 2**SEED_BITS < self.sampling.copied_share
 
 
 def draw_all(call: Call, requests: list[Request], batch_size: int) -> list[Pair | Refusal]:

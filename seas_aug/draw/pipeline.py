@@ -4,21 +4,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import yaml
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from seas_aug.config import DrawConfig, Resize, SamplingConfig
 from seas_aug.draw.attempt import Request, check_requests
+from seas_aug.draw.call import Call
 from seas_aug.draw.compose import Composer
-from seas_aug.draw.control import Control
-from seas_aug.draw.draw import Call, draw_all, draw_first_window
+from seas_aug.draw.control import Control, resize_of_run
+from seas_aug.draw.draw import draw_all, draw_first_window
 from seas_aug.draw.few_shot import FewShotDefects
 from seas_aug.draw.gate import GateLimits
 from seas_aug.draw.output import SeaSPipelineOutput
@@ -146,7 +146,7 @@ class SeaSPipeline(_DiffusionPipeline):
             message = f"{folder} is a base model, not a fine-tuned one; run 'seas-aug finetune --base {folder}' first."
             raise SeasError(message)
         if "resize" not in cls.load_config(str(folder)):
-            pipeline.register_to_config(resize=_resize_of_run(folder.parent))
+            pipeline.register_to_config(resize=resize_of_run(folder.parent))
         pipeline.references, pipeline.few_shot = load_references(folder), FewShotDefects.load(folder)
         return pipeline
 
@@ -289,9 +289,11 @@ class SeaSPipeline(_DiffusionPipeline):
             sampling=sampling,
             settings=settings,
             sampler=self._sampler(sampling),
-            limits=self._limits(),
+            limits=None if self.few_shot is None else self._once("_limits", self.few_shot, GateLimits.of),
             image_size=self.config.image_size,
-            grey=not official and (self.few_shot is None or self.few_shot.is_grey) and self._all_grey(bank),
+            grey=not official
+            and (self.few_shot is None or self.few_shot.is_grey)
+            and self._once("_grey", bank, are_grey),
             keep_background=sampling.background == "reference" and not official,
         )
 
@@ -300,25 +302,13 @@ class SeaSPipeline(_DiffusionPipeline):
             message = "this model keeps no few-shot defects, which size and count need; fine-tune it again."
             raise SeasError(message)
 
-    def _all_grey(self, bank: References) -> bool:
-        """Return whether the product is grey, looked at once for the model's own references."""
-        if bank is not self.references:
-            return are_grey(bank)
-        known: tuple[References, bool] | None = self.__dict__.get("_grey")
-        if known is None or known[0] is not bank:
-            known = bank, are_grey(bank)
-            self.__dict__["_grey"] = known
+    def _once(self, name: str, subject: Any, measure: Callable[[Any], Any]) -> Any:
+        """Return what is measured of a part of the model, again only for another part."""
+        known: tuple[Any, Any] | None = self.__dict__.get(name)
+        if known is None or known[0] is not subject:
+            known = subject, measure(subject)
+            self.__dict__[name] = known
         return known[1]
-
-    def _limits(self) -> GateLimits | None:
-        """Return the gate's limits, measured once for the few-shot defects that the model has now."""
-        if self.few_shot is None:
-            return None
-        measured: tuple[FewShotDefects, GateLimits] | None = self.__dict__.get("_measured")
-        if measured is None or measured[0] is not self.few_shot:
-            measured = self.few_shot, GateLimits.of(self.few_shot)
-            self.__dict__["_measured"] = measured
-        return measured[1]
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -360,13 +350,3 @@ class SeaSPipeline(_DiffusionPipeline):
             message = "this model has no reference images; pass references=, or fine-tune again."
             raise SeasError(message)
         return self.references
-
-
-def _resize_of_run(run: Path) -> Resize:
-    """Return how a run of version 0.1, whose model does not say, made whole images squares."""
-    path = run / "config.yaml"
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["resize"]
-    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
-        return "squash"  # a model folder alone: the default of that version
-    return "crop" if found == "crop" else "squash"

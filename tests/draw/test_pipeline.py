@@ -12,7 +12,7 @@ from torch import nn
 
 from seas_aug.config import DrawConfig
 from seas_aug.data.images import load_mask
-from seas_aug.draw.draw import Call
+from seas_aug.draw.call import Call
 from seas_aug.draw.few_shot import FewShotDefects
 from seas_aug.draw.output import Refusal, as_tensor
 from seas_aug.draw.pipeline import SeaSPipeline
