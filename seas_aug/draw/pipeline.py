@@ -27,8 +27,7 @@ from seas_aug.draw.sample import SamplerSettings, first_index
 from seas_aug.errors import SeasError
 from seas_aug.prompt.ua_prompt import UAPrompt
 
-# For the type checker, whom diffusers' own hints lead astray.
-_DiffusionPipeline: Any = DiffusionPipeline
+_DiffusionPipeline: Any = DiffusionPipeline  # for the type checker, whom diffusers' own hints lead astray
 
 
 class SeaSPipeline(_DiffusionPipeline):
@@ -278,7 +277,6 @@ class SeaSPipeline(_DiffusionPipeline):
         bank, sampling = bank or self._references(), sampling or self._chosen_sampling(settings)
         prompt = self.prompt.anomaly_prompt(*types) if types else self.prompt.normal_prompt()
         self._check_supported(settings)
-        official = self.config.official
         return Call(
             pipe=self,
             references=bank,
@@ -291,10 +289,10 @@ class SeaSPipeline(_DiffusionPipeline):
             sampler=self._sampler(sampling),
             limits=None if self.few_shot is None else self._once("_limits", self.few_shot, GateLimits.of),
             image_size=self.config.image_size,
-            grey=not official
+            grey=not self.config.official
             and (self.few_shot is None or self.few_shot.is_grey)
             and self._once("_grey", bank, are_grey),
-            keep_background=sampling.background == "reference" and not official,
+            keep_background=sampling.background == "reference" and not self.config.official,
         )
 
     def _check_supported(self, settings: DrawConfig) -> None:
