@@ -26,6 +26,7 @@ class Proposal:
         seed: what it was proposed from.
         reference_name: file that the reference is from.
         source_name: few-shot file that mask and texture are from.
+        window: top, left and side in the reference's own pixels; None where the reference is no window of a file.
     """
 
     reference: Pixels
@@ -35,6 +36,7 @@ class Proposal:
     seed: int
     reference_name: str
     source_name: str
+    window: tuple[int, int, int] | None = None
 
 
 class Drawer(Protocol):

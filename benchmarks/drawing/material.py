@@ -36,6 +36,7 @@ class Material:
         drawn: drawn windows, with the masks that they were drawn into; the group is the file of the reference, so that
             no classifier knows a background again.
         placed: the same masks and places with few-shot texture, likewise.
+        proposals: what ``drawn`` was drawn from, row by row.
         references: normal windows that were drawn on, uint8 ``[N, S, S, 3]``, with the masks and, as groups, their
             files.
         null: normal fills of the same holes, likewise, in three seeds.
@@ -63,6 +64,7 @@ class Material:
     references: WindowSet
     null: tuple[Pixels, Pixels, Pixels]
     codec: Callable[[Pixels], Pixels]
+    proposals: Sequence[Proposal] = ()
     given_masks: Pixels | None = None
     null_seen: Pixels | None = None
     unseen_null: Pixels | None = None
@@ -112,6 +114,7 @@ def draw_material(drawer: Drawer, windows: ProductWindows, count: int, cache: Ca
         references=references,
         null=null,
         codec=studio.codec,
+        proposals=proposals,
         given_masks=studio.masks_of(proposals, drawn.images),
         null_seen=studio.null(proposals, seen=True) if drawer.fills_holes else None,
         unseen_null=studio.unseen_null(unseen, windows.train_normals.images),

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
 
+from benchmarks.drawing.drawer import Pixels
 from benchmarks.drawing.gate import GateRecord, measure_gate
 from benchmarks.drawing.measuring import Measuring
+from benchmarks.drawing.parts import part_windows
 from benchmarks.drawing.products import applies
 from seas_aug.evaluate.distribution import cluster_diversity, kernel_distance
 from seas_aug.evaluate.follows_prompt import follows_prompt
@@ -141,12 +143,13 @@ def _gate(job: Measuring) -> Measured:
     if m.unseen_null is None:
         return not_measured("no normal fills of real defects were drawn")
 
-    def records(windows: WindowSet, references: Images) -> list[GateRecord]:
-        parts = [None if job.part_of is None else job.part_of(one) for one in references]
+    def records(windows: WindowSet, references: Images, parts: Sequence[Pixels | None]) -> list[GateRecord]:
         rows = zip(windows.images, references, windows.masks, windows.types, parts, strict=True)
         return [GateRecord(*row) for row in rows]
 
-    drawn, real = records(m.drawn, m.references.images), records(m.unseen, m.unseen_null)
+    parts = part_windows(job.product, m.proposals) or [None] * len(m.drawn)
+    drawn = records(m.drawn, m.references.images, parts)
+    real = records(m.unseen, m.unseen_null, [None] * len(m.unseen))
     return measure_gate(job.gate, drawn, real, m.few_shot, m.drawn.groups, m.unseen.groups)
 
 

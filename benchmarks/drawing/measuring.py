@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,6 @@ from seas_aug.evaluate.window_set import Images, WindowSet
 
 _PAIRS = 200  # normal fills that are compared with untouched windows
 _COMPOSITES = 120
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,6 @@ class Measuring:
         features: of defects.
         cue_updates: of the network of ``null_cue``.
         gate: rejects pairs; None where there is none yet.
-        part_of: where the part is in a window, for the gate.
     """
 
     material: Material
@@ -48,7 +45,6 @@ class Measuring:
     features: FeatureCache
     cue_updates: int = 400
     gate: Gate | None = None
-    part_of: Callable[[Pixels], Pixels] | None = None
 
     @property
     def several(self) -> bool:

@@ -19,14 +19,15 @@ class Product:
         role: settings are chosen on ``tune`` and ``rendered`` ones alone; ``report`` is measured once they are fixed.
         copper: a board, of copper and nothing.
         bright_copper: whether copper is white on it.
-        parts: shows parts on a background, so that a defect can lie off the part.
+        parts: shows parts on a background, so that a defect can lie off the part: ``support``, a mask of the part comes
+            with each image; ``dark``, on a bright ground; ``none``, it fills its images.
     """
 
     name: str
     role: Role
     copper: bool = False
     bright_copper: bool = False
-    parts: bool = False
+    parts: Literal["none", "support", "dark"] = "none"
 
 
 PRODUCTS: Mapping[str, Product] = {
@@ -35,10 +36,10 @@ PRODUCTS: Mapping[str, Product] = {
         Product("magnetic_tile", "tune"),
         Product("road_crack", "tune"),
         Product("pcb", "tune", copper=True),
-        Product("screw", "report", parts=True),
+        Product("screw", "report", parts="dark"),
         Product("ball_screw", "report"),
         Product("cookies", "report"),
-        Product("rendered", "rendered", parts=True),
+        Product("rendered", "rendered", parts="support"),
     )
 }
 

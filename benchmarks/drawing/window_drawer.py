@@ -81,7 +81,9 @@ class WindowDrawer:
             mask = view_mask(spot.area(*reference.shape[:2]), place, self.size)
             seen = [view(pixels, place, self.size) for pixels in (reference, start)]
             name = call.references.names[index]
-            found.append(Proposal(seen[0], seen[1], mask, anomaly_type, seed, name, spot.shapes[0].source))
+            square = (place.top, place.left, place.side)
+            source = spot.shapes[0].source
+            found.append(Proposal(seen[0], seen[1], mask, anomaly_type, seed, name, source, square))
         return found
 
     def draw(

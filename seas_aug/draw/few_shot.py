@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seas_aug.data.backdrop import find_backdrop, is_surrounded, share_on
 from seas_aug.data.decode import read_mask, read_rgb, write_native
 from seas_aug.data.windows import Box, defect_boxes
 from seas_aug.draw.references import is_grey_picture
@@ -21,6 +22,7 @@ from seas_aug.errors import SeasError
 SQUARES = "few_shot.safetensors"
 FOLDER = "few_shot"
 INDEX = "index.json"
+_WITH_BACKDROP = 0.9  # share of the images that has to have one, for the product to lie on it
 
 
 class FilePictures(Sequence[NDArray[np.uint8]]):
@@ -98,6 +100,25 @@ class FewShotDefects:
     def is_grey(self) -> bool:
         """Whether no image has any colour."""
         return all(is_grey_picture(image) for image in self.images)
+
+    @cached_property
+    def on_backdrop(self) -> dict[Defect, float]:
+        """Share of each defect that lies on the backdrop of its image; empty where the product lies on none.
+
+        Also empty where a defect has nothing but the backdrop around it: then that is part of the product.
+        """
+        shares: dict[Defect, float] = {}
+        found = [find_backdrop(image) for image in self.images]
+        if sum(one is not None for one in found) < _WITH_BACKDROP * len(found):
+            return {}
+        for defect in self.defects:
+            backdrop, mask = found[defect.member], self.masks[defect.member]
+            own = np.zeros_like(mask)
+            defect.box.cut(own)[:] = defect.box.cut(mask)
+            if backdrop is not None and is_surrounded(backdrop, own):
+                return {}
+            shares[defect] = 1.0 if backdrop is None else share_on(backdrop, own)
+        return shares
 
     def of_type(self, anomaly_type: str) -> list[Defect]:
         """Return the defects of a type."""

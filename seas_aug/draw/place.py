@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seas_aug.data.backdrop import find_backdrop
 from seas_aug.data.surroundings import misfit_map, ring
 from seas_aug.data.windows import Box, scale_pixels
 from seas_aug.draw.shape import Shape, scaled
@@ -20,6 +22,7 @@ _TOLERATED = 1.2  # times the least difference, where nothing fits, as on gravel
 _NEARNESS = 0.15  # share of difference that a place as far away as the image is large may save
 _SEARCHED = 320  # pixels: the search goes over the image made so small
 _SMALLEST = 8.0  # pixels that a defect with its surroundings keeps in it
+_BESIDE = 0.15  # share of a defect that may lie beside the part, beyond that of the few-shot defect
 _TRIED = 64  # places that a region is tried with, from the nearest one on
 
 
@@ -49,6 +52,11 @@ class Surface:
     pixels: NDArray[np.uint8]
     allowed: NDArray[np.uint8] | None = None
 
+    @cached_property
+    def backdrop(self) -> NDArray[np.uint8] | None:
+        """Where no part is, uint8 ``[h, w]`` of 0 and 1, made smaller; None where there is no backdrop."""
+        return find_backdrop(self.pixels)
+
 
 def fitted_to(shape: Shape, height: int, width: int) -> Shape:
     """Return a shape that an image has room for; one that reached from border to border does so here, too.
@@ -69,7 +77,8 @@ def find_place(shape: Shape, surface: Surface, anchor: tuple[float, float]) -> P
     """Return a place near a point whose surroundings look like the defect's own.
 
     The whole image is searched, made smaller, and the place then refined at full size
-    (:func:`~seas_aug.data.surroundings.misfit`). A defect at a border stays at that border.
+    (:func:`~seas_aug.data.surroundings.misfit`). A defect at a border stays at that border, and one of a part stays
+    on the part (:mod:`~seas_aug.data.backdrop`), unless the user says where defects may lie.
 
     Args:
         shape: no larger than the image (:func:`fitted_to`).
@@ -111,10 +120,13 @@ class _Search:
             if around.any()
             else np.zeros((small[0] - size[0] + 1, small[1] - size[1] + 1), np.float32)
         )
+        marked = scale_pixels(_inner(shape).astype(np.float32), size[1], size[0])
+        if shape.on_backdrop < 1 and surface.allowed is None and surface.backdrop is not None:
+            bare = scale_pixels(surface.backdrop.astype(np.float32), small[1], small[0])
+            self.found += np.maximum(_share_of(bare, marked) - shape.on_backdrop - _BESIDE, 0)
         if surface.allowed is not None:
             inside = scale_pixels(surface.allowed.astype(np.float32), small[1], small[0])
-            marked = scale_pixels(_inner(shape).astype(np.float32), size[1], size[0])
-            outside = cv2.matchTemplate(1 - inside, marked, cv2.TM_CCORR) / max(float(marked.sum()), 1e-6)
+            outside = _share_of(1 - inside, marked)
             # What is nearly inside may be so after the last shift.
             self.found = np.where(outside < (0.5 if factor < 1 else 1e-4), self.found + outside, np.inf)
 
@@ -166,6 +178,11 @@ def _refined(
         if surface.allowed is None or not _leaves(shape, surface.allowed, top, left):
             return Place(float(found[row, column]), top, left)
     return None
+
+
+def _share_of(area: NDArray[np.float32], marked: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the share of a defect that lies in an area, at each place."""
+    return np.asarray(cv2.matchTemplate(area, marked, cv2.TM_CCORR) / max(float(marked.sum()), 1e-6))
 
 
 def _leaves(shape: Shape, allowed: NDArray[np.uint8], top: int, left: int) -> bool:

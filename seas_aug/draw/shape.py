@@ -42,6 +42,7 @@ class Shape:
         anomaly_type: its type.
         source: few-shot image it comes from.
         touches: whether it touched the top, left, bottom and right border of its image, and so belongs there.
+        on_backdrop: share of it that lay beside the part; 1 where the product has no backdrop.
     """
 
     mask: NDArray[np.uint8]
@@ -51,6 +52,7 @@ class Shape:
     anomaly_type: str
     source: str
     touches: Borders = (False, False, False, False)
+    on_backdrop: float = 1.0
 
     @property
     def height(self) -> int:
@@ -128,6 +130,7 @@ def cut_shape(few_shot: FewShotDefects, defect: Defect) -> Shape:
         anomaly_type=defect.anomaly_type,
         source=few_shot.names[defect.member],
         touches=touches,
+        on_backdrop=few_shot.on_backdrop.get(defect, 1.0),
     )
 
 

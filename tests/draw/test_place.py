@@ -165,3 +165,48 @@ def test_a_defect_as_large_as_its_image_fills_any_other():
     shape = fitted_to(cut_shape(known, known.defects[0]), 300, 100)
     assert (shape.height, shape.width) == (300, 100)
     assert find_place(shape, Surface(plain(300, 100)), (0.7, 0.7))[1:] == (0, 0)
+
+
+def edge_part(seed: int = 0) -> np.ndarray:
+    """A grained dark part that ends in the middle of a plain ground."""
+    image = plain(200, 240, seed, 190)
+    grain = np.random.default_rng(seed + 50).normal(0, 12, (120, 100, 1))
+    image[40:160, 70:170] = np.clip(100 + grain, 0, 255).astype(np.uint8)
+    return image
+
+
+def test_a_defect_of_a_part_stays_on_the_part_where_surroundings_do_not_tell():
+    image, mask = edge_part(), np.zeros((200, 240), np.uint8)
+    mask[41:49, 110:122] = 1
+    image[mask > 0] = 190
+    few_shot = one_defect(image, mask)
+    shape = cut_shape(few_shot, few_shot.defects[0])
+    assert shape.on_backdrop < 0.2
+    unknown = dataclasses.replace(shape, known=np.zeros_like(shape.known))
+    part = np.zeros((200, 240), np.uint8)
+    part[40:160, 70:170] = 1
+    for on_backdrop, least, most in ((shape.on_backdrop, 0.5, 1.0), (1.0, 0.0, 0.0)):
+        one = dataclasses.replace(unknown, on_backdrop=on_backdrop)
+        place = find_place(one, Surface(edge_part(3)), (0.0, 0.0))
+        marked = part[place.top : place.top + one.height, place.left : place.left + one.width]
+        assert least <= marked.mean() <= most
+
+
+def test_defects_on_the_ground_make_it_part_of_the_product():
+    image, mask = edge_part(), np.zeros((200, 240), np.uint8)
+    mask[100:106, 25:33] = 1
+    image[mask > 0] = 30
+    assert one_defect(image, mask).on_backdrop == {}
+    assert defects().on_backdrop == {}
+    assert cut_shape(KNOWN, KNOWN.defects[0]).on_backdrop == 1.0
+
+
+def test_the_users_region_says_where_defects_lie_beside_a_part_too():
+    image, mask = edge_part(), np.zeros((200, 240), np.uint8)
+    mask[60:68, 110:122] = 1
+    image[mask > 0] = 30
+    few_shot = one_defect(image, mask)
+    allowed = np.zeros((200, 240), np.uint8)
+    allowed[5:30, 5:230] = 1
+    place = find_place(cut_shape(few_shot, few_shot.defects[0]), Surface(edge_part(3), allowed), (0.5, 0.5))
+    assert place.top + 8 <= 30
