@@ -81,7 +81,8 @@ class DrawConfig:
             places. Image i takes mask i, and starts again after the last.
         references: file names of the normal images that are drawn on, of those that the model holds.
         count: defects in an image: a number, or the least and the most.
-        size: least and most extent of a defect in pixels of the image; None varies the few-shot defects' own.
+        size: least and most extent of a defect in pixels of the image, which the gate holds masks to within a tenth (or
+            2 pixels) of; None varies the few-shot defects' own.
         severity: how strongly a defect stands out against what a few-shot defect does, above 0 and up to 2.
         gate: reject pairs that look wrong, and draw them again.
     """

@@ -22,7 +22,8 @@ LARGEST_SHARE = 0.4
 """A defect takes at most this share of the side of a window that is chosen for it, where the image allows one."""
 STEP = 2**0.5
 """From one size of windows to the next."""
-_TOGETHER = 0.5  # parts of a defect nearer than this share of their own size are one defect
+TOGETHER = 0.5
+"""Parts of a defect nearer than this share of their own size are one defect."""
 
 
 @dataclass(frozen=True)
@@ -217,4 +218,4 @@ def _are_close(edges: NDArray[np.float64], box: tuple[int, int, int, int]) -> ND
     top, left, bottom, right = edges.T
     between = np.maximum.reduce([top - box[2], box[0] - bottom, left - box[3], box[1] - right, np.zeros(len(edges))])
     extents = np.maximum(bottom - top, right - left)
-    return np.asarray(between <= _TOGETHER * np.maximum(extents, max(box[2] - box[0], box[3] - box[1])))
+    return np.asarray(between <= TOGETHER * np.maximum(extents, max(box[2] - box[0], box[3] - box[1])))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seas_aug.config import DrawConfig
 from seas_aug.data.paste import paste_defect
 from seas_aug.data.seeds import derive_seed
-from seas_aug.data.windows import Box, Window, defect_boxes, fitting_side, window, window_around
+from seas_aug.data.windows import TOGETHER, Box, Window, defect_boxes, fitting_side, window, window_around
 from seas_aug.draw.few_shot import FewShotDefects
 from seas_aug.draw.place import FITS, Place, Surface, find_place, fitted_to
 from seas_aug.draw.shape import Shape, cut_shape, propose_shape, with_mask
@@ -22,6 +22,7 @@ from seas_aug.draw.shape import Shape, cut_shape, propose_shape, with_mask
 _UPRIGHT, _TURNED = 3, 6  # shapes that are tried until one fits; then as many that are turned by any angle
 _WORTH = 0.2  # share of difference that turning has to save, where nothing fits
 _OVERLAP = 0.25  # of a window's side, where a defect takes several
+_APART = 4  # pixels between the defects of an image, at least
 _NORMAL_WINDOWS = 9  # at most, of a normal image that is redrawn
 
 
@@ -84,7 +85,11 @@ class Composer:
             if spot is None:
                 return []
             found.append(spot)
-            free = _without(free, spot) if number + 1 < count else free
+            if number + 1 < count:
+                free = self._far_from(free, spot)
+        if count > 1:  # where they lie close together they are one defect
+            marked = np.maximum.reduce([spot.area(*surface.pixels.shape[:2]) for spot in found])
+            return found if len(defect_boxes(marked)) >= count else []
         return found
 
     def spots_of_mask(self, seed: int, surface: Surface, mask: NDArray[np.uint8]) -> list[Spot]:
@@ -124,6 +129,16 @@ class Composer:
         windows = _windows_over(Box(0, 0, height, width), min(self.sides[-1], height, width), surface)
         order = torch.randperm(len(windows), generator=generator).tolist()[:_NORMAL_WINDOWS]
         return [Spot((), (), tuple(windows[one] for one in sorted(order)))]
+
+    def _far_from(self, surface: Surface, spot: Spot) -> Surface:
+        """Return a surface whose next defect is no part of this one (:func:`~seas_aug.data.windows.defect_boxes`)."""
+        largest = max(shape.extent for shape in spot.shapes)
+        reach = math.ceil(TOGETHER * max(largest, self.settings.size[1] if self.settings.size else 0)) + 1
+        reach, allowed = max(_APART, reach), _everywhere(surface)
+        for shape, place in zip(spot.shapes, spot.places, strict=True):
+            rows = slice(max(0, place.top - reach), place.top + shape.height + reach)
+            allowed[rows, max(0, place.left - reach) : place.left + shape.width + reach] = 0
+        return Surface(surface.pixels, allowed)
 
     def _spot(self, surface: Surface, anchor: tuple[float, float], generator: torch.Generator) -> Spot | None:
         if self.few_shot is None:
@@ -226,17 +241,14 @@ def _plain(mask: NDArray[np.uint8], name: str) -> Shape:
     return Shape(marked, grey, np.zeros_like(marked), margin, name, "")
 
 
-def _without(surface: Surface, spot: Spot) -> Surface:
-    """Return a surface whose next defect does not touch this one."""
-    height, width = surface.pixels.shape[:2]
-    free = (cv2.dilate(spot.area(height, width), np.ones((9, 9), np.uint8)) == 0).astype(np.uint8)
-    return Surface(surface.pixels, free if surface.allowed is None else free * surface.allowed)
+def _everywhere(surface: Surface) -> NDArray[np.uint8]:
+    """Return a copy of where defects may lie, all ones where they may lie anywhere."""
+    return np.ones(surface.pixels.shape[:2], np.uint8) if surface.allowed is None else surface.allowed.copy()
 
 
 def _only_in(surface: Surface, place: Window, spot: Spot) -> Surface:
-    """Return a surface on which only the rest of a window is allowed."""
-    free = _without(surface, spot)
+    """Return a surface on which only the rest of a window is allowed, a little away from what is there."""
+    taken = cv2.dilate(spot.area(*surface.pixels.shape[:2]), np.ones((2 * _APART + 1, 2 * _APART + 1), np.uint8))
     inside = np.zeros(surface.pixels.shape[:2], np.uint8)
     place.cut(inside)[:] = 1
-    assert free.allowed is not None  # noqa: S101 - it always says
-    return Surface(surface.pixels, free.allowed * inside)
+    return Surface(surface.pixels, _everywhere(surface) * inside * (taken == 0).astype(np.uint8))

@@ -18,7 +18,7 @@ from seas_aug.data.windows import Box, Window, scale_pixels, view, view_mask, wi
 from seas_aug.draw.attempt import Attempt, Request
 from seas_aug.draw.call import Call
 from seas_aug.draw.compose import Spot, put_copies
-from seas_aug.draw.gate import LEAST_FOUND, Candidate, check_pair_looks_right
+from seas_aug.draw.gate import LEAST_FOUND, Candidate, check_pair_looks_right, check_size_and_count
 from seas_aug.draw.output import Pair, PairRecord, Refusal
 from seas_aug.draw.paste_back import carried_over, fade, in_own_format, paste_back, rim
 from seas_aug.draw.place import Surface
@@ -288,6 +288,8 @@ def _reasons(call: Call, attempt: Attempt) -> list[str]:
         if attempt.copied and _one_is_missing(spot, attempt.mask):
             found.append("mask too small")
         reasons += [reason for reason in dict.fromkeys(found) if reason not in reasons]
+    if attempt.own_mask is None:
+        reasons += check_size_and_count(attempt.mask, call.settings, len(call.types))
     return reasons
 
 

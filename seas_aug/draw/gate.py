@@ -14,16 +14,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seas_aug.config import DrawConfig
 from seas_aug.data.surroundings import ring
+from seas_aug.data.windows import defect_boxes
 from seas_aug.draw.few_shot import FewShotDefects
 
 Reason = Literal[
     "no place", "empty mask", "mask too small", "mask too large", "change outside the mask", "nothing to see",
-    "off the part", "seam",
+    "off the part", "seam", "other size", "other count",
 ]  # fmt: skip
 _WIDER = 4.0  # times smaller or larger than the smallest or largest few-shot defect of the type
 LEAST_FOUND = 0.4
 """Least share of the shape that was asked for."""
+SIZE_OFF, SIZE_OFF_PIXELS = 0.1, 2
+"""Share, or pixels, by which a defect's extent may miss the size that was asked for."""
 _MOST_FOUND = 3.0  # times the same
 _VISIBLE = 2.0  # grey levels, of the mean change in the mask
 _CHANGED = 0.5  # least share of a mask's pixels that is changed at all
@@ -119,6 +123,27 @@ def check_pair_looks_right(candidate: Candidate, limits: GateLimits | None) -> l
         reasons.append("seam")
     if limits is not None and known and all(_is_elsewhere(candidate, limits, name) for name in known):
         reasons.append("off the part")
+    return reasons
+
+
+def check_size_and_count(mask: NDArray[np.uint8], settings: DrawConfig, num_types: int) -> list[Reason]:
+    """Return whether the defects of a mask are not as large or as many as the user asked for.
+
+    Args:
+        mask: uint8 ``[H, W]`` of 0 and 1, of the whole image.
+        settings: ``size``, to within a tenth (2 pixels at least), since where a defect ends is not exactly known, and
+            ``count``; what is not asked for is not looked at.
+        num_types: anomaly types in the image; defects of several lie together, as one or apart.
+    """
+    boxes = defect_boxes(mask)
+    reasons: list[Reason] = []
+    if settings.size is not None:
+        low, high = settings.size
+        low, high = min(low * (1 - SIZE_OFF), low - SIZE_OFF_PIXELS), max(high * (1 + SIZE_OFF), high + SIZE_OFF_PIXELS)
+        reasons += [] if all(low <= box.extent <= high for box in boxes) else ["other size"]
+    least, most = settings.counts
+    if most > 1 and not least <= len(boxes) <= most * num_types:
+        reasons.append("other count")
     return reasons
 
 

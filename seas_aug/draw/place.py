@@ -165,6 +165,10 @@ def _refined(
         (max(first, min(at - reach, last)), max(first, min(at + reach, last)))
         for at, (first, last) in zip(start, (rows, columns), strict=True)
     )
+    places = [(top, left) for top in range(low, high + 1) for left in range(left_most, right_most + 1)]
+    allowed = [surface.allowed is None or not _leaves(shape, surface.allowed, top, left) for top, left in places]
+    if not any(allowed):  # known before anything is compared, since a narrow region fails often
+        return None
     part = Box(low, left_most, high - low + shape.height, right_most - left_most + shape.width)
     margin = shape.margin
     shown = _around(surface.pixels, part, margin)
@@ -172,12 +176,8 @@ def _refined(
         found = misfit_map(shown, _floats(shape.texture, shape.mask.shape), weight.astype(np.float32))
     else:
         found = np.zeros((high - low + 1, right_most - left_most + 1), np.float32)
-    for place in np.argsort(found, axis=None, kind="stable"):
-        row, column = np.unravel_index(int(place), found.shape)
-        top, left = low + int(row), left_most + int(column)
-        if surface.allowed is None or not _leaves(shape, surface.allowed, top, left):
-            return Place(float(found[row, column]), top, left)
-    return None
+    best = int(np.where(allowed, found.ravel(), np.inf).argmin())
+    return Place(float(found.flat[best]), *places[best])
 
 
 def _share_of(area: NDArray[np.float32], marked: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -90,9 +90,9 @@ def seeds_in_block(num_images: int) -> int:
 def plan_image(names: tuple[str, ...], index: int, seed: int, references: Sequence[int]) -> PlannedImage:
     """Return what is decided about one image.
 
-    Seed and reference depend on the base seed, the folder and the index only: more images, more types, another batch
-    size or a restart change nothing about an image. Within a folder all references are used in turn; each folder
-    starts at another one.
+    Seed and reference depend on the base seed and the index only: more images, more types, another batch size or a
+    restart change nothing about an image. Defect images of the same index have them in common whatever their type, so
+    that types can be compared at one place; normal images have others. All references are used in turn.
 
     Args:
         names: anomaly types; empty for a normal image.
@@ -100,10 +100,10 @@ def plan_image(names: tuple[str, ...], index: int, seed: int, references: Sequen
         seed: base seed.
         references: indices of the normal images that are drawn on, one or more.
     """
-    folder = folder_name(names)
+    kind = "defect" if names else "normal"
     return PlannedImage(
         anomaly_types=tuple(sorted(names)),
         index=index,
-        seed=derive_seed(seed, "image", folder, index),
-        reference=references[(derive_seed(seed, "reference", folder) + index) % len(references)],
+        seed=derive_seed(seed, "image", kind, index),
+        reference=references[(derive_seed(seed, "reference", kind) + index) % len(references)],
     )

@@ -24,7 +24,7 @@ from seas_aug.generate.writer import PairWriter
 
 logger = logging.getLogger(__name__)
 SPLIT = "split.json"
-DRAWING = 2
+DRAWING = 3
 """Number of the way pairs are drawn: a folder of another way is not added to. Version 0.1 had none."""
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seas_aug.config import DrawConfig
+from seas_aug.data.windows import defect_boxes
 from seas_aug.draw.compose import Composer, Spot, put_copies
 from seas_aug.draw.place import Surface
 from tests.draw.helpers import grown, same_pixels
@@ -64,11 +65,16 @@ def test_seeds_put_defects_all_over_the_image():
 @given(st.integers(1, 4), st.integers(0, 2), st.integers(0, 99))
 def test_as_many_defects_as_are_asked_for_and_none_touches_another(least, more, seed):
     surface = Surface(plain(260, 300))
-    spots = composer(["hole", "crack"][seed % 2 :][:1], count=(least, least + more)).spots(seed, surface)
+    asked = composer(["hole", "crack"][seed % 2 :][:1], count=(least, least + more), size=(8, 12))
+    spots = asked.spots(seed, surface)
     assert least <= len(spots) <= least + more
     total = sum(area(spot, (260, 300)).astype(int) for spot in spots)
     assert total.max() == 1
-    assert cv2.connectedComponents(total.astype(np.uint8))[0] - 1 >= len(spots)
+    assert len(defect_boxes(total.astype(np.uint8))) == len(spots)
+
+
+def test_where_there_is_no_room_for_so_many_there_are_none():
+    assert composer(["crack"], count=9, size=(60, 70)).spots(0, Surface(plain(128, 128))) == []
 
 
 def test_the_number_of_defects_varies_over_what_is_asked_for():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seas_aug.config import DrawConfig
 from seas_aug.draw.compose import Composer, put_copies
-from seas_aug.draw.gate import Candidate, GateLimits, check_pair_looks_right
+from seas_aug.draw.gate import Candidate, GateLimits, check_pair_looks_right, check_size_and_count
 from seas_aug.draw.place import Surface
 from tests.draw.made import defects, plain
 
@@ -130,3 +130,33 @@ def test_limits_are_those_of_the_few_shot_defects():
 def test_types_without_few_shot_defects_have_no_limits():
     candidate = good()
     assert reasons(candidate, anomaly_types=("unseen",), wanted=None) == []
+
+
+def squares(*places: tuple[int, int, int]) -> np.ndarray:
+    mask = np.zeros((200, 200), np.uint8)
+    for top, left, side in places:
+        mask[top : top + side, left : left + side] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "fine"),
+    [(20, (20, 30), True), (18, (20, 30), True), (17, (20, 30), False), (33, (20, 30), True), (34, (20, 30), False)],
+)
+def test_the_size_that_was_asked_for_is_held_to_within_a_tenth(side, size, fine):
+    found = check_size_and_count(squares((10, 10, side)), DrawConfig(size=size), 1)
+    assert found == ([] if fine else ["other size"])
+    assert check_size_and_count(squares((10, 10, side)), DrawConfig(), 1) == []
+    speck = squares((10, 10, 25), (150, 150, 2))
+    assert check_size_and_count(speck, DrawConfig(size=size), 1) == ["other size"]
+
+
+def test_as_many_defects_as_were_asked_for():
+    apart = squares((10, 10, 20), (100, 10, 20), (10, 120, 20))
+    together = squares((10, 10, 20), (10, 34, 20), (10, 120, 20))
+    assert check_size_and_count(apart, DrawConfig(count=3), 1) == []
+    assert check_size_and_count(together, DrawConfig(count=3), 1) == ["other count"]
+    assert check_size_and_count(together, DrawConfig(count=(2, 3)), 1) == []
+    assert check_size_and_count(apart, DrawConfig(count=2), 1) == ["other count"]
+    assert check_size_and_count(apart, DrawConfig(count=2), 2) == []
+    assert check_size_and_count(apart, DrawConfig(), 1) == []
