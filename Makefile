@@ -46,7 +46,8 @@ demo: setup
 	$(PY) -m seas_aug demo --output $(OUTPUT) --seed $(SEED)
 
 test: lint types
-	$(PY) -m pytest
+	# two processes of one thread each, a file of tests to one of them
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 2 --dist loadfile
 
 test-slow: setup
 	$(PY) -m pytest -m slow
