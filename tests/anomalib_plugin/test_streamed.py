@@ -22,6 +22,7 @@ from seas_aug.anomalib_plugin import SeasAugmentation, streamed
 from seas_aug.anomalib_plugin.streamed import Producer, StreamedPool, StreamSettings
 from seas_aug.config import DrawConfig
 from seas_aug.errors import SeasError
+from seas_aug.generate.run import DRAWING
 from seas_aug.generate.writer import read_manifest
 from tests.anomalib_plugin.stand_ins import Draem, make_trainer
 from tests.generate.fake import make_run
@@ -256,7 +257,7 @@ def test_drawing_reaches_the_model(tmp_path: Path) -> None:
     producer.stop()
     content = json.loads((tmp_path / "pool" / "generate.json").read_text())["settings"]
     assert DrawConfig.from_plain({name: content[name] for name in ("count", "size", "references", "gate")}) == drawing
-    assert content["drawing"] == 2 and "severity" not in content
+    assert content["drawing"] == DRAWING and "severity" not in content
 
 
 def never_after(folder: Path, accepted: int) -> Producer:

@@ -15,7 +15,7 @@ from seas_aug.config import DrawConfig
 from seas_aug.data.decode import read_mask, read_native
 from seas_aug.errors import SeasError
 from seas_aug.generate.model_hash import model_hash
-from seas_aug.generate.run import generate, plain_settings
+from seas_aug.generate.run import DRAWING, generate, plain_settings
 from seas_aug.generate.writer import read_manifest
 from tests.generate.fake import ALL, FakePipeline, make_run, tree
 
@@ -331,7 +331,7 @@ def test_settings_of_drawing_are_kept(run, tmp_path):
         return json.loads((tmp_path / name / "generate.json").read_text())["settings"]
 
     usual = saved("usual")
-    assert set(usual) == {"model", "seed", "drawing"} and usual["drawing"] == 2
+    assert set(usual) == {"model", "seed", "drawing"} and usual["drawing"] == DRAWING
     chosen = DrawConfig(
         strength=0.2, count=(1, 3), size=(4, 9), severity=0.5, references=("a.png",), gate=False, copied_share=0.5
     )
