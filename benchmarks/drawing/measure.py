@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import numpy as np
 import torch
 
-from benchmarks.drawing.drawer import Pixels
+from benchmarks.drawing.fills import feathered
 from benchmarks.drawing.gate import GateRecord, measure_gate
 from benchmarks.drawing.measuring import Measuring
 from benchmarks.drawing.parts import part_windows
@@ -24,7 +24,10 @@ from seas_aug.evaluate.prompt_copper import COPPER_ADDED, prompt_copper
 from seas_aug.evaluate.recognised import recognised
 from seas_aug.evaluate.severity import SEVERITIES, severity
 from seas_aug.evaluate.visible import chance_level, visible
-from seas_aug.evaluate.window_set import Images, WindowSet, pick
+from seas_aug.evaluate.window_difference import grown
+from seas_aug.evaluate.window_set import WindowSet, pick
+
+_RIM = 1  # pixels around a real defect that its twin has no trace of; a soft rim comes to that
 
 
 def measure_all(job: Measuring, keys: Collection[str] | None = None) -> dict[str, Measured]:
@@ -143,13 +146,14 @@ def _gate(job: Measuring) -> Measured:
     if m.unseen_null is None:
         return not_measured("no normal fills of real defects were drawn")
 
-    def records(windows: WindowSet, references: Images, parts: Sequence[Pixels | None]) -> list[GateRecord]:
-        rows = zip(windows.images, references, windows.masks, windows.types, parts, strict=True)
-        return [GateRecord(*row) for row in rows]
-
+    # A gate sees pairs as they are given out: with the predicted mask, and the reference outside of it.
+    masks = m.drawn.masks if m.given_masks is None else m.given_masks
     parts = part_windows(job.product, m.proposals) or [None] * len(m.drawn)
-    drawn = records(m.drawn, m.references.images, parts)
-    real = records(m.unseen, m.unseen_null, [None] * len(m.unseen))
+    rows = zip(m.drawn.images, m.references.images, masks, m.drawn.types, parts, strict=True)
+    drawn = [GateRecord(feathered(old, new, mask), old, mask, name, part) for new, old, mask, name, part in rows]
+    holes = grown(m.unseen.masks, _RIM)
+    twins = zip(m.unseen.images, m.unseen_null, m.unseen.masks, m.unseen.types, holes, strict=True)
+    real = [GateRecord(new, feathered(new, old, hole), mask, name) for new, old, mask, name, hole in twins]
     return measure_gate(job.gate, drawn, real, m.few_shot, m.drawn.groups, m.unseen.groups)
 
 
