@@ -85,7 +85,7 @@ class GeneratorConfig:
     """
 
     steps_per_type: int = 150
-    min_steps: int = 600
+    min_steps: int = 750
     max_steps: int | None = None
     batch_size: int = 4
     accumulate: int = 1
@@ -142,7 +142,7 @@ class MaskConfig:
     """
 
     steps_per_type: int = 240
-    min_steps: int = 1000
+    min_steps: int = 1200
     max_steps: int | None = None
     batch_size: int = 10
     feature_batch_size: int | None = 2
