@@ -83,7 +83,7 @@ def measure(pipe: SeaSPipeline, product: Product, root: Path | None, pairs: int,
         "masks": (DrawConfig(masks=masks), is_the_users),
         "count": (DrawConfig(count=_COUNT, size=size), lambda pair: len(defect_boxes(pair.mask)) == _COUNT),
         "size": (DrawConfig(size=size), lambda pair: all(least <= b.extent <= most for b in defect_boxes(pair.mask))),
-        "type": (DrawConfig(), lambda pair: all(_type_of(one) in pair.record.anomaly_types for one in _copies(pair))),
+        "type": (DrawConfig(), of_its_type),
     }
     found: dict[str, Any] = {}
     for name, (settings, obeys) in checks.items():
@@ -182,6 +182,12 @@ def real_shares(product: Product, root: Path) -> dict[str, list[float]]:
     return found
 
 
+def of_its_type(pair: Pair) -> bool:
+    """Return whether a pair starts from defects of its own types, as its record says."""
+    sources = pair.record.copied_from
+    return bool(sources) and all(Path(one).parent.name in pair.record.anomaly_types for one in sources)
+
+
 def usual_size(pipe: SeaSPipeline) -> tuple[float, float]:
     """Return a range of sizes that asks for something: from the lower quartile of the few-shot extents to half more."""
     assert pipe.few_shot is not None  # noqa: S101 - runs in windows have them
@@ -222,14 +228,6 @@ def _references(pipe: SeaSPipeline) -> list[tuple[str, NDArray[Any]]]:
 def _write(path: Path, mask: Pixels) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(write_native(mask * np.uint8(255)))
-
-
-def _copies(pair: Pair) -> tuple[str, ...]:
-    return pair.record.copied_from
-
-
-def _type_of(source: str) -> str:
-    return Path(source).parent.name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -146,7 +146,8 @@ def _gate(job: Measuring) -> Measured:
     if m.unseen_null is None:
         return not_measured("no normal fills of real defects were drawn")
 
-    # A gate sees pairs as they are given out: with the predicted mask, and the reference outside of it.
+    # Pairs as they are given out: with the predicted mask, and the reference outside of it. What was drawn beyond is
+    # cut off before, so that no seam is seen here, and real defects change nothing outside of their masks.
     masks = m.drawn.masks if m.given_masks is None else m.given_masks
     parts = part_windows(job.product, m.proposals) or [None] * len(m.drawn)
     rows = zip(m.drawn.images, m.references.images, masks, m.drawn.types, parts, strict=True)

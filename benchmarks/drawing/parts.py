@@ -42,7 +42,8 @@ def find_part(product: Product, image: Path) -> Pixels | None:
         closed = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, np.ones((_CLOSED, _CLOSED), np.uint8))
         outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         part = np.zeros_like(dark)
-        cv2.drawContours(part, [max(outlines, key=cv2.contourArea)], -1, 1, -1)
+        if outlines:
+            cv2.drawContours(part, [max(outlines, key=cv2.contourArea)], -1, 1, -1)
         return np.asarray(part, dtype=np.uint8)
     split, folder = image.parts[-3:-1]
     path = image.parents[2] / "support" / f"{split}_{folder}" / "good" / f"{image.stem}.png"

@@ -17,7 +17,7 @@ from seas_aug.data.windows import scale_pixels
 _SIDE = 320  # pixels: images are looked at so small
 _STEP = 3  # grey levels from one pixel to the next, on something plain
 _LIGHT = 40  # grey levels by which it may differ in all, from one corner to the other
-_LEAST, _MOST = 0.02, 0.95  # share of an image that is backdrop
+_LEAST, _MOST = 0.02, 0.99  # share of an image that is backdrop
 _PART = 0.005  # share of an image below which a thing is no part, but grain or dirt
 _PARTS = 0.9  # share of what is no backdrop that has to be parts
 _RING = 8  # pixels around a defect

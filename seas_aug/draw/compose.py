@@ -134,11 +134,11 @@ class Composer:
         """Return a surface whose next defect is no part of this one (:func:`~seas_aug.data.windows.defect_boxes`)."""
         largest = max(shape.extent for shape in spot.shapes)
         reach = math.ceil(TOGETHER * max(largest, self.settings.size[1] if self.settings.size else 0)) + 1
-        reach, allowed = max(_APART, reach), _everywhere(surface)
+        reach, free = max(_APART, reach), np.ones(surface.pixels.shape[:2], np.uint8)
         for shape, place in zip(spot.shapes, spot.places, strict=True):
             rows = slice(max(0, place.top - reach), place.top + shape.height + reach)
-            allowed[rows, max(0, place.left - reach) : place.left + shape.width + reach] = 0
-        return Surface(surface.pixels, allowed)
+            free[rows, max(0, place.left - reach) : place.left + shape.width + reach] = 0
+        return surface.only_in(free)
 
     def _spot(self, surface: Surface, anchor: tuple[float, float], generator: torch.Generator) -> Spot | None:
         if self.few_shot is None:
@@ -241,14 +241,9 @@ def _plain(mask: NDArray[np.uint8], name: str) -> Shape:
     return Shape(marked, grey, np.zeros_like(marked), margin, name, "")
 
 
-def _everywhere(surface: Surface) -> NDArray[np.uint8]:
-    """Return a copy of where defects may lie, all ones where they may lie anywhere."""
-    return np.ones(surface.pixels.shape[:2], np.uint8) if surface.allowed is None else surface.allowed.copy()
-
-
 def _only_in(surface: Surface, place: Window, spot: Spot) -> Surface:
     """Return a surface on which only the rest of a window is allowed, a little away from what is there."""
     taken = cv2.dilate(spot.area(*surface.pixels.shape[:2]), np.ones((2 * _APART + 1, 2 * _APART + 1), np.uint8))
     inside = np.zeros(surface.pixels.shape[:2], np.uint8)
     place.cut(inside)[:] = 1
-    return Surface(surface.pixels, _everywhere(surface) * inside * (taken == 0).astype(np.uint8))
+    return surface.only_in(inside * (taken == 0).astype(np.uint8))

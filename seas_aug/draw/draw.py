@@ -288,7 +288,7 @@ def _reasons(call: Call, attempt: Attempt) -> list[str]:
         if attempt.copied and _one_is_missing(spot, attempt.mask):
             found.append("mask too small")
         reasons += [reason for reason in dict.fromkeys(found) if reason not in reasons]
-    if attempt.own_mask is None:
+    if attempt.own_mask is None and attempt.copied:  # else the model alone decides how many it draws
         reasons += check_size_and_count(attempt.mask, call.settings, len(call.types))
     return reasons
 

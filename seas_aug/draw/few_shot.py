@@ -22,7 +22,7 @@ from seas_aug.errors import SeasError
 SQUARES = "few_shot.safetensors"
 FOLDER = "few_shot"
 INDEX = "index.json"
-_WITH_BACKDROP = 0.9  # share of the images that has to have one, for the product to lie on it
+_WITH_BACKDROP = 0.9  # share of the images, but for one, that has to have one, for the product to lie on it
 
 
 class FilePictures(Sequence[NDArray[np.uint8]]):
@@ -107,17 +107,19 @@ class FewShotDefects:
 
         Also empty where a defect has nothing but the backdrop around it: then that is part of the product.
         """
-        shares: dict[Defect, float] = {}
         found = [find_backdrop(image) for image in self.images]
-        if sum(one is not None for one in found) < _WITH_BACKDROP * len(found):
+        if sum(one is not None for one in found) < _WITH_BACKDROP * len(found) - 1:
             return {}
-        for defect in self.defects:
-            backdrop, mask = found[defect.member], self.masks[defect.member]
-            own = np.zeros_like(mask)
-            defect.box.cut(own)[:] = defect.box.cut(mask)
-            if backdrop is not None and is_surrounded(backdrop, own):
-                return {}
-            shares[defect] = 1.0 if backdrop is None else share_on(backdrop, own)
+        shares = dict.fromkeys(self.defects, 1.0)
+        for member, (backdrop, mask) in enumerate(zip(found, self.masks, strict=True)):
+            if backdrop is None:
+                continue
+            for defect in (one for one in self.defects if one.member == member):
+                own = np.zeros_like(mask)
+                defect.box.cut(own)[:] = defect.box.cut(mask)
+                if is_surrounded(backdrop, own):
+                    return {}
+                shares[defect] = share_on(backdrop, own)
         return shares
 
     def of_type(self, anomaly_type: str) -> list[Defect]:

@@ -7,6 +7,7 @@ real ones.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,13 +134,17 @@ def check_size_and_count(mask: NDArray[np.uint8], settings: DrawConfig, num_type
         mask: uint8 ``[H, W]`` of 0 and 1, of the whole image.
         settings: ``size``, to within a tenth (2 pixels at least), since where a defect ends is not exactly known, and
             ``count``; what is not asked for is not looked at.
-        num_types: anomaly types in the image; defects of several lie together, as one or apart.
+        num_types: anomaly types in the image; defects of several lie together, as one or apart, so that only the least
+            size can be held.
     """
-    boxes = defect_boxes(mask)
     reasons: list[Reason] = []
+    if settings.size is None and settings.counts[1] == 1:
+        return reasons
+    boxes = defect_boxes(mask)
     if settings.size is not None:
         low, high = settings.size
         low, high = min(low * (1 - SIZE_OFF), low - SIZE_OFF_PIXELS), max(high * (1 + SIZE_OFF), high + SIZE_OFF_PIXELS)
+        high = high if num_types == 1 else math.inf
         reasons += [] if all(low <= box.extent <= high for box in boxes) else ["other size"]
     least, most = settings.counts
     if most > 1 and not least <= len(boxes) <= most * num_types:

@@ -30,7 +30,8 @@ class Place(NamedTuple):
     """Where a defect goes.
 
     Args:
-        misfit: share of difference of the surroundings, 0 to 1.
+        misfit: share of difference of the surroundings, 0 to 1; where there is no room on the part, the share of the
+            defect that leaves it adds to it.
         top: row of the upper left corner of its mask's box.
         left: column of the same.
     """
@@ -47,10 +48,29 @@ class Surface:
     Attributes:
         pixels: uint8 ``[H, W, 3]``.
         allowed: uint8 ``[H, W]`` of 0 and 1, where defects may lie; None for anywhere.
+        by_user: the user said so, and defects may leave their part; else they keep to it.
     """
 
     pixels: NDArray[np.uint8]
     allowed: NDArray[np.uint8] | None = None
+    by_user: bool = True
+
+    def only_in(self, area: NDArray[np.uint8]) -> Surface:
+        """Return the surface with defects in a part of what was allowed.
+
+        Args:
+            area: uint8 ``[H, W]`` of 0 and 1.
+        """
+        allowed = area if self.allowed is None else self.allowed * area
+        smaller = Surface(self.pixels, allowed, self.by_user and self.allowed is not None)
+        if "backdrop" in self.__dict__:  # it is searched once for an image
+            smaller.__dict__["backdrop"] = self.backdrop
+        return smaller
+
+    @property
+    def keeps_to_part(self) -> bool:
+        """Whether defects may not leave their part."""
+        return self.allowed is None or not self.by_user
 
     @cached_property
     def backdrop(self) -> NDArray[np.uint8] | None:
@@ -94,10 +114,10 @@ def find_place(shape: Shape, surface: Surface, anchor: tuple[float, float]) -> P
     weight = ring(shape.mask, max(2, shape.margin - 2)) * shape.known
     factor = min(1.0, max(_SEARCHED / max(height, width), _SMALLEST / min(shape.mask.shape)))
     coarse = _Search(surface, shape, weight, factor)
-    for top, left in coarse.candidates(rows, columns, anchor):
+    for top, left, beside in coarse.candidates(rows, columns, anchor):
         place = _refined(shape, weight, surface, (top, left), rows, columns, 0 if factor == 1 else round(1 / factor))
         if place is not None:
-            return place
+            return place._replace(misfit=place.misfit + beside)
     return None
 
 
@@ -121,9 +141,10 @@ class _Search:
             else np.zeros((small[0] - size[0] + 1, small[1] - size[1] + 1), np.float32)
         )
         marked = scale_pixels(_inner(shape).astype(np.float32), size[1], size[0])
-        if shape.on_backdrop < 1 and surface.allowed is None and surface.backdrop is not None:
+        self.beside = np.zeros_like(self.found)  # share of the defect that would leave its part
+        if shape.on_backdrop < 1 and surface.keeps_to_part and surface.backdrop is not None:
             bare = scale_pixels(surface.backdrop.astype(np.float32), small[1], small[0])
-            self.found += np.maximum(_share_of(bare, marked) - shape.on_backdrop - _BESIDE, 0)
+            self.beside = np.maximum(_share_of(bare, marked) - shape.on_backdrop - _BESIDE, 0)
         if surface.allowed is not None:
             inside = scale_pixels(surface.allowed.astype(np.float32), small[1], small[0])
             outside = _share_of(1 - inside, marked)
@@ -132,8 +153,11 @@ class _Search:
 
     def candidates(
         self, rows: tuple[int, int], columns: tuple[int, int], anchor: tuple[float, float]
-    ) -> list[tuple[int, int]]:
-        """Return places that fit, at full size, from the one that is best and near the anchor on."""
+    ) -> list[tuple[int, int, float]]:
+        """Return places that fit, at full size, from the one that is best and near the anchor on.
+
+        Each with the share of the defect that leaves its part, which is 0 wherever there is room on the part.
+        """
         found = np.full_like(self.found, np.inf)
         limits = [
             slice(min(int(low * self.factor), size - 1), min(int(high * self.factor), size - 1) + 1)
@@ -142,13 +166,18 @@ class _Search:
         found[limits[0], limits[1]] = self.found[limits[0], limits[1]]
         if not np.isfinite(found).any():
             return []
+        kept = np.isfinite(found) & (self.beside == 0)
+        found = np.where(kept, found, np.inf) if kept.any() else found + self.beside
         fits = np.nonzero(found <= max(FITS, _TOLERATED * float(found.min())))
         wanted = [
             limit.start + share * (limit.stop - 1 - limit.start) for limit, share in zip(limits, anchor, strict=True)
         ]
         far = np.hypot((fits[0] - wanted[0]) / found.shape[0], (fits[1] - wanted[1]) / found.shape[1])
         order = np.argsort(found[fits] + _NEARNESS * far, kind="stable")[:_TRIED]
-        return [(round(fits[0][one] / self.factor), round(fits[1][one] / self.factor)) for one in order]
+        places = [(int(fits[0][one]), int(fits[1][one])) for one in order]
+        return [
+            (round(row / self.factor), round(col / self.factor), float(self.beside[row, col])) for row, col in places
+        ]
 
 
 def _refined(

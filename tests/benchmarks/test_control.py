@@ -15,6 +15,8 @@ from benchmarks.control import main, off_part, random_region, random_shape, shar
 from benchmarks.drawing.drawer import Proposal
 from benchmarks.drawing.parts import find_part, part_windows
 from benchmarks.drawing.products import PRODUCTS
+from seas_aug.config import DrawConfig
+from seas_aug.draw.output import Pair, PairRecord
 from seas_aug.errors import SeasError
 
 
@@ -82,6 +84,24 @@ def test_the_command_counts_what_obeys(window_run: Path, tmp_path: Path, monkeyp
     for name in ("region", "masks", "count", "size", "type"):
         assert found[name]["pairs"] == found[name]["obeyed"] == 4, name
     assert code == 0
+
+
+def test_what_does_not_obey_is_counted_and_ends_with_1(
+    window_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pairs(pipe: Any, settings: DrawConfig, count: int) -> Any:
+        """Pairs that change everything and mark it."""
+        name = pipe.references.names[0]
+        native = pipe.references.native(0)
+        record = PairRecord(0, ("crack",), "", name, 1.0, 0, copied_from=("test/hole/000.png",))
+        yield from [Pair(255 - native, np.ones(native.shape[:2], np.uint8), native, record)] * count
+
+    monkeypatch.setattr("benchmarks.control.draw", pairs)
+    output = tmp_path / "control.json"
+    assert main(["--product", "pcb", "--run", str(window_run), "--pairs", "3", "--output", str(output)]) == 1
+    found = json.loads(output.read_text())["pcb"]
+    assert [found[name]["obeyed"] for name in ("region", "masks", "count", "size", "type")] == [0] * 5
+    assert all(found[name]["pairs"] == 3 for name in ("region", "masks", "count", "size", "type"))
 
 
 def test_a_run_of_whole_images_is_refused(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,6 +151,13 @@ def test_the_size_that_was_asked_for_is_held_to_within_a_tenth(side, size, fine)
     assert check_size_and_count(speck, DrawConfig(size=size), 1) == ["other size"]
 
 
+def test_several_types_may_lie_together_so_that_they_are_held_to_the_least_size_alone():
+    together = squares((10, 10, 14), (10, 28, 14))
+    assert check_size_and_count(together, DrawConfig(size=(10, 14)), 2) == []
+    assert check_size_and_count(together, DrawConfig(size=(10, 14)), 1) == ["other size"]
+    assert check_size_and_count(squares((10, 10, 5)), DrawConfig(size=(10, 14)), 2) == ["other size"]
+
+
 def test_as_many_defects_as_were_asked_for():
     apart = squares((10, 10, 20), (100, 10, 20), (10, 120, 20))
     together = squares((10, 10, 20), (10, 34, 20), (10, 120, 20))

@@ -210,3 +210,41 @@ def test_the_users_region_says_where_defects_lie_beside_a_part_too():
     allowed[5:30, 5:230] = 1
     place = find_place(cut_shape(few_shot, few_shot.defects[0]), Surface(edge_part(3), allowed), (0.5, 0.5))
     assert place.top + 8 <= 30
+
+
+@pytest.mark.parametrize("strength", [12, 60])
+def test_where_the_surroundings_fit_beside_the_part_alone_it_stays_on_the_part(strength):
+    """A defect of a smooth part, and a part with a grain: its surroundings look like the ground, but it is none."""
+    image, mask = plain(200, 240, 0, 190), np.zeros((200, 240), np.uint8)
+    image[40:160, 70:170] = 172
+    mask[90:98, 110:122] = 1
+    image[mask > 0] = 30
+    few_shot = one_defect(image, mask)
+    shape = cut_shape(few_shot, few_shot.defects[0])
+    assert shape.on_backdrop == 0
+    other, part = plain(200, 240, 1, 190), np.zeros((200, 240), np.uint8)
+    grain = np.random.default_rng(2).normal(0, strength, (120, 100, 1))
+    other[40:160, 70:170] = np.clip(100 + grain, 0, 255).astype(np.uint8)
+    part[40:160, 70:170] = 1
+    for anchor in ((0.0, 0.0), (0.9, 0.9), (0.5, 0.1)):
+        surface = Surface(other)
+        for _ in range(3):  # as the second and the third defect of an image too
+            place = find_place(shape, surface, anchor)
+            box = slice(place.top, place.top + shape.height), slice(place.left, place.left + shape.width)
+            assert part[box].mean() > 0.6  # a sixth may leave it, and edges are soft
+            free = np.ones((200, 240), np.uint8)
+            free[place.top - 6 : box[0].stop + 6, place.left - 6 : box[1].stop + 6] = 0
+            surface = surface.only_in(free)
+
+
+def test_where_there_is_no_room_on_the_part_the_place_is_no_good_one():
+    image, mask = edge_part(), np.zeros((200, 240), np.uint8)
+    mask[60:110, 80:140] = 1
+    image[mask > 0] = 30
+    few_shot = one_defect(image, mask)
+    shape = cut_shape(few_shot, few_shot.defects[0])
+    small = plain(200, 240, 4, 190)
+    small[90:110, 100:125] = 100
+    assert Surface(small).backdrop is not None
+    place = find_place(shape, Surface(small), (0.5, 0.5))
+    assert place is None or place.misfit > 0.5
