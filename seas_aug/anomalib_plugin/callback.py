@@ -29,7 +29,7 @@ from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry
 from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters, is_one_class
 from seas_aug.anomalib_plugin.sources import DefectSource, Origin, TripleSource
 from seas_aug.anomalib_plugin.streamed import Follower, Producer, StreamedPool
-from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets
+from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets, with_same_number
 from seas_aug.config import DrawConfig
 from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.split_file import load_split
@@ -276,7 +276,7 @@ class SeasAugmentation(Callback):
         for name, entries in chosen.items():
             replace_defects(getattr(datamodule, name), entries)
             print(f"seas-aug: {name} has {len(entries)} generated pairs instead of Perlin anomalies.", flush=True)
-        return [entry for entries in chosen.values() for entry in entries]
+        return with_same_number(pairs, [entry for entries in chosen.values() for entry in entries])
 
     def _pool(self, trainer: Trainer, datamodule: Any, reserved: list[PoolEntry]) -> TripleSource:
         if self.source != "seas":

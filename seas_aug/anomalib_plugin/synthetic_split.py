@@ -38,6 +38,9 @@ def synthetic_subsets(datamodule: Any) -> dict[str, int]:
 def reserve(entries: Sequence[PoolEntry], wanted: dict[str, int], seed: int) -> dict[str, list[PoolEntry]]:
     """Choose the pairs to evaluate on.
 
+    Pairs of the same number share photo and place whatever their type (:func:`~seas_aug.generate.plan.plan_image`), so
+    that they go to one set together.
+
     Args:
         entries: pairs of a generated folder.
         wanted: how many each set would have; it gets at most a quarter of all pairs, at least one.
@@ -47,17 +50,34 @@ def reserve(entries: Sequence[PoolEntry], wanted: dict[str, int], seed: int) -> 
         Pairs of each set; none is in two of them.
 
     Raises:
-        SeasError: there are too few pairs for each set to have one.
+        SeasError: there are too few pairs for each set to have one, and the training.
     """
-    order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(seed)).tolist()
+    numbers: dict[str, list[int]] = {}
+    for index, entry in enumerate(entries):
+        numbers.setdefault(entry.image.stem, []).append(index)
+    names = list(numbers)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
     chosen: dict[str, list[PoolEntry]] = {}
     for name, count in wanted.items():
-        taken = [order.pop() for _ in range(min(count, max(1, len(entries) // _LARGEST_SHARE), len(order)))]
+        most, taken = min(count, max(1, len(entries) // _LARGEST_SHARE)), list[int]()
+        while order and len(taken) < most:
+            taken += numbers[names[order.pop()]]
         if not taken:
             message = f"{len(entries)} pairs are too few for {', '.join(wanted)} and the training; generate more."
             raise SeasError(message)
-        chosen[name] = [entries[index] for index in sorted(taken)]
+        chosen[name] = [entries[index] for index in sorted(taken[:most])]
     return chosen
+
+
+def with_same_number(entries: Sequence[PoolEntry], reserved: Sequence[PoolEntry]) -> list[PoolEntry]:
+    """Return the reserved pairs and those of the same photo and place, which are not to be trained on either.
+
+    Args:
+        entries: pairs of a generated folder.
+        reserved: some of them.
+    """
+    taken = {entry.image.stem for entry in reserved}
+    return [entry for entry in entries if entry.image.stem in taken]
 
 
 def replace_defects(dataset: Any, entries: Sequence[PoolEntry]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from seas_aug.anomalib_plugin import PairPool, SeasAugmentation
 from seas_aug.anomalib_plugin.pool import PoolEntry, read_manifest
-from seas_aug.anomalib_plugin.synthetic_split import reserve, synthetic_subsets
+from seas_aug.anomalib_plugin.synthetic_split import reserve, synthetic_subsets, with_same_number
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.split_file import save_split
@@ -37,6 +37,21 @@ def test_reserved_pairs_are_few_and_in_one_set_only() -> None:
     assert chosen != reserve(entries, {"val_data": 3, "test_data": 50}, seed=2)
     with pytest.raises(SeasError, match="1 pairs are too few for val_data, test_data"):
         reserve(entries[:1], {"val_data": 3, "test_data": 3}, 0)
+
+
+def test_pairs_of_the_same_photo_and_place_stay_together() -> None:
+    entries = [
+        PoolEntry(Path(f"{kind}/{i}.png"), Path(f"{kind}/{i}_mask.png"), Path(f"{i}.png"), kind)
+        for kind in ("crack", "hole", "stain")
+        for i in range(12)
+    ]
+    chosen = reserve(entries, {"val_data": 4, "test_data": 50}, seed=1)
+    assert [len(chosen[name]) for name in ("val_data", "test_data")] == [4, 9]
+    stems = [{entry.image.stem for entry in chosen[name]} for name in ("val_data", "test_data")]
+    assert not stems[0] & stems[1]
+    left_out = with_same_number(entries, [*chosen["val_data"], *chosen["test_data"]])
+    assert len(left_out) == 3 * len(stems[0] | stems[1]) < len(entries)
+    assert not {entry.image.stem for entry in set(entries) - set(left_out)} & (stems[0] | stems[1])
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate"])
