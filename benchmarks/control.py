@@ -37,7 +37,7 @@ from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.decode import read_mask, write_native
 from seas_aug.data.seeds import derive_seed
 from seas_aug.data.windows import defect_boxes
-from seas_aug.draw.gate import SIZE_OFF, SIZE_OFF_PIXELS
+from seas_aug.draw.gate import held_size
 from seas_aug.draw.output import Pair
 from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.environment import describe_environment
@@ -76,8 +76,7 @@ def measure(pipe: SeaSPipeline, product: Product, root: Path | None, pairs: int,
         return np.array_equal(pair.mask, read_mask(masks / f"{Path(pair.record.reference).stem}.png"))
 
     size = usual_size(pipe)
-    least = min(size[0] * (1 - SIZE_OFF), size[0] - SIZE_OFF_PIXELS)
-    most = max(size[1] * (1 + SIZE_OFF), size[1] + SIZE_OFF_PIXELS)
+    least, most = held_size(size)
     checks: dict[str, tuple[DrawConfig, Callable[[Pair], bool]]] = {
         "region": (DrawConfig(region=regions), in_region),
         "masks": (DrawConfig(masks=masks), is_the_users),
@@ -88,22 +87,19 @@ def measure(pipe: SeaSPipeline, product: Product, root: Path | None, pairs: int,
     found: dict[str, Any] = {}
     for name, (settings, obeys) in checks.items():
         begin = time.perf_counter()
-        done, refused = 0, 0
+        refused, obeyed = 0, list[bool]()
         off: dict[str, list[float]] = {}
-        obeyed = []
         for pair in draw(pipe, settings, pairs):
             refused += pair is None
             if pair is None:
                 continue
-            done += 1
             obeyed.append(bool(pair.mask.any()) and obeys(pair))
             part = find_part(product, Path(pair.record.reference)) if name == "type" else None
             if part is not None:
                 off.setdefault(pair.record.anomaly_types[0], []).append(share_on_part(pair.mask, part))
-        found[name] = {"pairs": done, "obeyed": sum(obeyed), "refused": refused, "size": size}
-        if name not in ("count", "size"):
-            del found[name]["size"]
-        found[name]["seconds_per_pair"] = round((time.perf_counter() - begin) / max(done, 1), 3)
+        seconds = round((time.perf_counter() - begin) / max(len(obeyed), 1), 3)
+        found[name] = {"pairs": len(obeyed), "obeyed": sum(obeyed), "refused": refused, "seconds_per_pair": seconds}
+        found[name] |= {} if settings.size is None else {"size": settings.size}
         if off and root is not None:
             found["off_part"] = off_part(off, real_shares(product, root))
         print(name, found[name], found.get("off_part", "") if off else "", flush=True)

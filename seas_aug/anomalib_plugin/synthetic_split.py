@@ -62,7 +62,7 @@ def reserve(entries: Sequence[PoolEntry], wanted: dict[str, int], seed: int) -> 
         most, taken = min(count, max(1, len(entries) // _LARGEST_SHARE)), list[int]()
         while order and len(taken) < most:
             taken += numbers[names[order.pop()]]
-        if not taken:
+        if not taken or not order:  # what is left is for the training
             message = f"{len(entries)} pairs are too few for {', '.join(wanted)} and the training; generate more."
             raise SeasError(message)
         chosen[name] = [entries[index] for index in sorted(taken[:most])]

@@ -27,8 +27,7 @@ Reason = Literal[
 _WIDER = 4.0  # times smaller or larger than the smallest or largest few-shot defect of the type
 LEAST_FOUND = 0.4
 """Least share of the shape that was asked for."""
-SIZE_OFF, SIZE_OFF_PIXELS = 0.1, 2
-"""Share, or pixels, by which a defect's extent may miss the size that was asked for."""
+_SIZE_OFF, _SIZE_OFF_PIXELS = 0.1, 2  # share, or pixels, by which an extent may miss the size that was asked for
 _MOST_FOUND = 3.0  # times the same
 _VISIBLE = 2.0  # grey levels, of the mean change in the mask
 _CHANGED = 0.5  # least share of a mask's pixels that is changed at all
@@ -127,6 +126,12 @@ def check_pair_looks_right(candidate: Candidate, limits: GateLimits | None) -> l
     return reasons
 
 
+def held_size(size: tuple[float, float]) -> tuple[float, float]:
+    """Return the least and the most extent in pixels that pass for a size that was asked for."""
+    low, high = size
+    return min(low * (1 - _SIZE_OFF), low - _SIZE_OFF_PIXELS), max(high * (1 + _SIZE_OFF), high + _SIZE_OFF_PIXELS)
+
+
 def check_size_and_count(mask: NDArray[np.uint8], settings: DrawConfig, num_types: int) -> list[Reason]:
     """Return whether the defects of a mask are not as large or as many as the user asked for.
 
@@ -142,8 +147,7 @@ def check_size_and_count(mask: NDArray[np.uint8], settings: DrawConfig, num_type
         return reasons
     boxes = defect_boxes(mask)
     if settings.size is not None:
-        low, high = settings.size
-        low, high = min(low * (1 - SIZE_OFF), low - SIZE_OFF_PIXELS), max(high * (1 + SIZE_OFF), high + SIZE_OFF_PIXELS)
+        low, high = held_size(settings.size)
         high = high if num_types == 1 else math.inf
         reasons += [] if all(low <= box.extent <= high for box in boxes) else ["other size"]
     least, most = settings.counts

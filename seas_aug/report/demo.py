@@ -24,7 +24,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How much the demo does: little, so that two CPU cores with bfloat16 need eleven minutes.
+    """How much the demo does: little, so that two CPU cores with bfloat16 need less than twelve minutes.
 
     Args:
         base: see :class:`~seas_aug.config.FineTuneConfig`.

@@ -52,6 +52,8 @@ def test_pairs_of_the_same_photo_and_place_stay_together() -> None:
     left_out = with_same_number(entries, [*chosen["val_data"], *chosen["test_data"]])
     assert len(left_out) == 3 * len(stems[0] | stems[1]) < len(entries)
     assert not {entry.image.stem for entry in set(entries) - set(left_out)} & (stems[0] | stems[1])
+    with pytest.raises(SeasError, match="3 pairs are too few for val_data and the training"):
+        reserve(entries[::12], {"val_data": 1}, seed=1)
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate"])

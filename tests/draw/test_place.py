@@ -175,11 +175,16 @@ def edge_part(seed: int = 0) -> np.ndarray:
     return image
 
 
-def test_a_defect_of_a_part_stays_on_the_part_where_surroundings_do_not_tell():
+def on_edge_part(rows: slice, columns: slice, level: int = 30):
+    """One defect of a grey level on such a part, or beside it."""
     image, mask = edge_part(), np.zeros((200, 240), np.uint8)
-    mask[41:49, 110:122] = 1
-    image[mask > 0] = 190
-    few_shot = one_defect(image, mask)
+    mask[rows, columns] = 1
+    image[mask > 0] = level
+    return one_defect(image, mask)
+
+
+def test_a_defect_of_a_part_stays_on_the_part_where_surroundings_do_not_tell():
+    few_shot = on_edge_part(slice(41, 49), slice(110, 122), 190)
     shape = cut_shape(few_shot, few_shot.defects[0])
     assert shape.on_backdrop < 0.2
     unknown = dataclasses.replace(shape, known=np.zeros_like(shape.known))
@@ -193,19 +198,13 @@ def test_a_defect_of_a_part_stays_on_the_part_where_surroundings_do_not_tell():
 
 
 def test_defects_on_the_ground_make_it_part_of_the_product():
-    image, mask = edge_part(), np.zeros((200, 240), np.uint8)
-    mask[100:106, 25:33] = 1
-    image[mask > 0] = 30
-    assert one_defect(image, mask).on_backdrop == {}
+    assert on_edge_part(slice(100, 106), slice(25, 33)).on_backdrop == {}
     assert defects().on_backdrop == {}
     assert cut_shape(KNOWN, KNOWN.defects[0]).on_backdrop == 1.0
 
 
 def test_the_users_region_says_where_defects_lie_beside_a_part_too():
-    image, mask = edge_part(), np.zeros((200, 240), np.uint8)
-    mask[60:68, 110:122] = 1
-    image[mask > 0] = 30
-    few_shot = one_defect(image, mask)
+    few_shot = on_edge_part(slice(60, 68), slice(110, 122))
     allowed = np.zeros((200, 240), np.uint8)
     allowed[5:30, 5:230] = 1
     place = find_place(cut_shape(few_shot, few_shot.defects[0]), Surface(edge_part(3), allowed), (0.5, 0.5))
@@ -238,10 +237,7 @@ def test_where_the_surroundings_fit_beside_the_part_alone_it_stays_on_the_part(s
 
 
 def test_where_there_is_no_room_on_the_part_the_place_is_no_good_one():
-    image, mask = edge_part(), np.zeros((200, 240), np.uint8)
-    mask[60:110, 80:140] = 1
-    image[mask > 0] = 30
-    few_shot = one_defect(image, mask)
+    few_shot = on_edge_part(slice(60, 110), slice(80, 140))
     shape = cut_shape(few_shot, few_shot.defects[0])
     small = plain(200, 240, 4, 190)
     small[90:110, 100:125] = 100
