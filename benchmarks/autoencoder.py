@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.data.category import DefectSample, read_mvtec_folder
 from seas_aug.data.images import load_image, load_mask, to_model_range
 from seas_aug.errors import SeasError

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from seas_aug.atomic import atomic_write, atomic_write_text
+from seas_aug.artifact.atomic import atomic_write, atomic_write_text
 from seas_aug.benchmark.command import format_table
 from seas_aug.benchmark.gains import check_comparable
 from seas_aug.benchmark.grid import Cell, plan_cells

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from benchmarks.drawing.parts import find_part
 from benchmarks.drawing.products import PRODUCTS, Product
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.config import DrawConfig
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.decode import read_mask, write_native

@@ -31,7 +31,7 @@ from torch import Tensor
 from benchmarks import autoencoder, real_defects
 from benchmarks.training_data import files_read_by_rendering
 from seas_aug.anomalib_plugin.pool import PoolEntry, read_manifest
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.data.category import Category, DefectSample, read_mvtec_folder
 from seas_aug.data.images import load_image, load_mask
 from seas_aug.data.split_file import load_split

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seas_aug.atomic import atomic_write, atomic_write_text
+from seas_aug.artifact.atomic import atomic_write, atomic_write_text
 from seas_aug.benchmark.grid import CategoryFolders, TaskGrid, plan_cells
 from seas_aug.benchmark.measure import Measurement, detector_settings
 from seas_aug.benchmark.prepare import data_of, pairs_of, textures_of

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from seas_aug.anomalib_plugin.pool import PoolEntry, read_manifest
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.data.decode import read_mask
 from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.split_file import load_split

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seas_aug.atomic import atomic_write
+from seas_aug.artifact.atomic import atomic_write
 from seas_aug.errors import SeasError
 
 _SMOOTHED = 9  # logged values that a line is the mean of; each is the loss of a single update

@@ -26,7 +26,7 @@ import torch
 import yaml
 from torchmetrics.classification import BinaryAUROC
 
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.config import AttentionConfig
 from seas_aug.data.category import Category, DefectSample, read_mvtec_folder
 from seas_aug.data.decode import content_hash

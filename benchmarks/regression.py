@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import real_defects
 from seas_aug.anomalib_plugin.pool import read_manifest
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.base.renderer.category import render_category
 from seas_aug.benchmark.command import run_benchmark
 from seas_aug.benchmark.config import COMPACT_NETWORKS, BenchmarkConfig, CategoryEntry

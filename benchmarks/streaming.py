@@ -33,7 +33,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from seas_aug.anomalib_plugin import SeasAugmentation
 from seas_aug.anomalib_plugin.streamed import StreamedPool
 from seas_aug.anomalib_plugin.textures import make_textures
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.benchmark.detection import train_detector
 from seas_aug.benchmark.narrow_draem import NarrowDraem
 from seas_aug.data.category import read_mvtec_folder

@@ -29,7 +29,7 @@ import yaml
 
 from benchmarks.streaming import broken_files
 from seas_aug.anomalib_plugin.textures import make_textures
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.environment import describe_environment
 from seas_aug.errors import SeasError

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seas_aug.atomic import atomic_write
+from seas_aug.artifact.atomic import atomic_write
 
 
 class Cache:

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.drawing.drawer import Pixels, Proposal
+from seas_aug.artifact.model_hash import find_model, model_hash
 from seas_aug.data.images import from_model_range, to_model_range
 from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
-from seas_aug.generate.model_hash import find_model, model_hash
 
 _BATCH = 8
 _NAME = "whole-1"  # of what this file does with a model; a change makes cached windows worthless

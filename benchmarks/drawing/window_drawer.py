@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.drawing.drawer import Pixels, Proposal
 from benchmarks.drawing.gate import Gate, GateRecord
 from benchmarks.drawing.windows import cut_windows
+from seas_aug.artifact.model_hash import find_model, model_hash
 from seas_aug.config import DrawConfig
 from seas_aug.data.images import to_model_range
 from seas_aug.data.windows import view, view_mask
@@ -26,7 +27,6 @@ from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.draw.reading import mask_probabilities
 from seas_aug.draw.sample import decode_pictures, draw_windows
 from seas_aug.errors import SeasError
-from seas_aug.generate.model_hash import find_model, model_hash
 from seas_aug.latents.codec import encode_latents
 
 _BATCH = 8

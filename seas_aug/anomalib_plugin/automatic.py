@@ -2,8 +2,8 @@
 """``augmentation: seas`` without a model: fine-tune on a few of the datamodule's defects, once per category.
 
 A model is found again by a hash over the few-shot pictures, the normal ones and the settings; a changed picture or
-setting makes a new one. Everything lies in the cache: ``models/<key>/`` (data links and run folder) and
-``pools/<key>/`` (generated pairs).
+setting makes a new one. Everything lies in the cache: ``models/<key>/`` (data links and run folder),
+``pools/<key>/`` (generated pairs) and ``streams/<key>/``, each made by one process at a time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from seas_aug.anomalib_plugin.cache import cache_folder
 from seas_aug.anomalib_plugin.leakage import EVALUATION_SUBSETS
-from seas_aug.anomalib_plugin.lock import only_one
-from seas_aug.atomic import atomic_folder, atomic_write_text
+from seas_aug.artifact.atomic import atomic_folder, atomic_write_text
+from seas_aug.artifact.code import DRAWING, TRAINING, code_version
+from seas_aug.artifact.lock import CACHE_PATIENCE, only_writer
 from seas_aug.base.load import resolve_base
 from seas_aug.config import DataConfig, DrawConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.anomalib_source import category_from_datamodule
@@ -119,18 +120,18 @@ def prepare_pool(
     Raises:
         SeasError: neither ``run`` nor ``selection``, or fine-tuning or generating is not possible.
     """
-    from seas_aug.generate.model_hash import find_model, model_hash
+    from seas_aug.artifact.model_hash import find_model, model_hash
     from seas_aug.generate.run import generate
 
     cache = cache_folder(settings.cache)
     run = prepare_run(settings, run, selection)
     model = find_model(run)
-    key = _pool_key(settings, model_hash(model), "normals" if normals else settings.anomaly_types)
-    pool, done = cache / "pools" / key, cache / "pools" / f"{key}.done"
+    folder = cache / "pools" / _pool_key(settings, model_hash(model), "normals" if normals else settings.anomaly_types)
+    pool, done = folder / "images", folder / "done"
     what = "normal images" if normals else "pairs per type"
     types = [name.split("+") for name in settings.anomaly_types] if settings.anomaly_types else None
     options: dict[str, Any] = {"anomaly_types": [], "normal": True} if normals else {"anomaly_types": types}
-    with only_one(pool, what):
+    with only_writer(folder, f"generating {what}", CACHE_PATIENCE):
         if not (done.is_file() and _is_whole(pool, normals)):
             print(f"seas-aug: generating {settings.num_images} {what} into {pool}.", flush=True)
             with isolate_rng():
@@ -185,7 +186,7 @@ def stream_folder(settings: AutomaticSettings, run: Path) -> Path:
         settings: cache, types, number of pairs, drawing and seed are read.
         run: a fine-tuned run.
     """
-    from seas_aug.generate.model_hash import find_model, model_hash
+    from seas_aug.artifact.model_hash import find_model, model_hash
 
     key = _pool_key(settings, model_hash(find_model(run)), settings.anomaly_types)
     return cache_folder(settings.cache) / "streams" / key
@@ -203,9 +204,9 @@ def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) 
     )
     shots = sorted((s.anomaly_type, content_hash(s.image), content_hash(s.mask)) for s in selection.split.samples)
     normals = sorted(content_hash(path) for path in selection.normals)  # others may be in validation or test now
-    folder = cache / "models" / _key([shots, normals, as_plain(config)])
+    folder = cache / "models" / _key([shots, normals, as_plain(config), code_version(TRAINING)])
     run = folder / "run"
-    with only_one(folder, "the model"):
+    with only_writer(folder, "fine-tuning", CACHE_PATIENCE):
         if (run / "model" / "model_index.json").is_file():
             print(f"seas-aug: found the model fine-tuned earlier in {run}.", flush=True)
             return run
@@ -259,7 +260,8 @@ def _link(files: Sequence[Path], stems: Sequence[str], folder: Path) -> None:
 def _pool_key(settings: AutomaticSettings, model: str, what: str | tuple[str, ...] | None) -> str:
     from seas_aug.generate.run import plain_settings
 
-    return _key([model, settings.num_images, what, settings.seed, plain_settings(settings.drawing)])
+    drawing = plain_settings(settings.drawing)
+    return _key([model, settings.num_images, what, settings.seed, drawing, code_version(DRAWING)])
 
 
 def _key(parts: list[Any]) -> str:

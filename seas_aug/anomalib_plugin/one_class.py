@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from seas_aug.artifact.paths import NORMAL_FOLDER
 from seas_aug.errors import SeasError
-from seas_aug.generate.plan import NORMAL_FOLDER
 from seas_aug.generate.writer import MANIFEST, read_manifest
 
 

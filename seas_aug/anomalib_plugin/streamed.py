@@ -16,7 +16,7 @@ import torch
 
 from seas_aug.anomalib_plugin.pool import PairPool, read_manifest
 from seas_aug.anomalib_plugin.sources import Triple
-from seas_aug.atomic import clear_disk_errors
+from seas_aug.artifact.atomic import clear_disk_errors
 from seas_aug.errors import SeasError
 from seas_aug.generate.stream import LOCKED, STOP, StreamSettings, why_ended
 from seas_aug.generate.writer import MANIFEST, pairs_made

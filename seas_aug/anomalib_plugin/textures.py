@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from seas_aug.anomalib_plugin.cache import cache_folder
-from seas_aug.atomic import atomic_folder
+from seas_aug.artifact.atomic import atomic_folder
 from seas_aug.base.renderer.surfaces import SURFACES
 from seas_aug.errors import SeasError
 
@@ -60,7 +60,7 @@ def make_textures(folder: str | Path, per_kind: int = 6, size: int = 256, seed: 
 
 def stand_in_folder(cache: str | Path | None = None) -> Path:
     """Return where the stand-in textures lie in the cache, whether or not they have been made."""
-    return cache_folder(cache) / "textures-v1"
+    return cache_folder(cache) / "textures" / "v1"
 
 
 def dtd_reachable(timeout: float = 5.0) -> bool:

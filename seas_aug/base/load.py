@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seas_aug.artifact.model_hash import model_hash
 from seas_aug.errors import SeasError
 
 if TYPE_CHECKING:
@@ -77,6 +78,20 @@ def load_base(base: str = "embedded") -> BaseModels:
         )
         raise SeasError(message)
     return _load(base, base)
+
+
+def base_hash(base: str) -> str:
+    """Return what tells the weights of bases apart.
+
+    Args:
+        base: as for :func:`load_base`.
+
+    Returns:
+        A hash of the files; of a hub id, whose files may not be here yet, the id itself.
+    """
+    base = resolve_base(base)
+    folder = _WEIGHTS / base.removeprefix("embedded-") if base.startswith("embedded-") else Path(base)
+    return model_hash(folder) if folder.is_dir() else base
 
 
 def _names() -> str:

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from seas_aug.atomic import atomic_write
+from seas_aug.artifact.atomic import atomic_write
 from seas_aug.benchmark.grid import CategoryFolders, Cell, needs_pairs
 from seas_aug.benchmark.predictions import Overlaps, Predictions, evaluate
 from seas_aug.benchmark.scores import ScoreHistograms

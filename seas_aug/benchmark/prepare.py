@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
+from seas_aug.artifact.model_hash import find_model, model_hash
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.grid import CategoryFolders, needs_seas
 from seas_aug.benchmark.test_set import read_test_set
@@ -23,8 +24,7 @@ from seas_aug.data.decode import content_hash
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
-from seas_aug.generate.model_hash import find_model, model_hash
-from seas_aug.generate.writer import SETTINGS, read_manifest
+from seas_aug.generate.writer import made_from, read_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -280,13 +280,8 @@ def pairs_of(folders: CategoryFolders) -> dict[str, str]:
         SeasError: there are no pairs, or they were made with another model than that of the run.
     """
     model = model_hash(find_model(folders.run))
-    entries = read_manifest(folders.generated)
-    try:
-        made_with = json.loads((folders.generated / SETTINGS).read_text(encoding="utf-8"))["settings"].get("model")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        message = f"{folders.generated / SETTINGS}: damaged ({error}); generate the pairs again."
-        raise SeasError(message) from error
-    if made_with != model:
+    entries, record = read_manifest(folders.generated), made_from(folders.generated)
+    if record is None or record.model != model:
         message = (
             f"{folders.generated}: was not made with the model in {folders.run}, so that it is not known which images "
             "it has seen; give the run that it was made with, or generate from this one."

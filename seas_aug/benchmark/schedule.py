@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from seas_aug.artifact.code import BENCHMARK, code_version
 from seas_aug.benchmark.config import BenchmarkConfig
 from seas_aug.benchmark.grid import CategoryFolders, Cell, needs_pairs, plan_cells
 from seas_aug.benchmark.measure import Measurement
 from seas_aug.benchmark.prepare import Prepared, data_of, finish_beside, finished, folders_of, prepare_all
 from seas_aug.benchmark.runner import UNMEASURED, Preparation
 from seas_aug.benchmark.store import CellStore
-from seas_aug.generate.run import DRAWING
 
 
 class Schedule:
@@ -96,9 +96,9 @@ class Schedule:
         by_source: dict[str, dict[str, dict[str, Any]]] = {
             "seas": {name: one.pairs},
             "perlin": {name: self._textures},
-            "placed_paste": {name: {"drawing": DRAWING}},
         }
-        return plan_cells(self._grids, [name], seeds, {name: self._data[one.folders.run]}, by_source)
+        common = {name: {**self._data[one.folders.run], "code": code_version(BENCHMARK)}}
+        return plan_cells(self._grids, [name], seeds, common, by_source)
 
     def _ordered(self, cells: list[Cell]) -> list[Cell]:
         """Return cells in the order of a plan of all categories, see :func:`~seas_aug.benchmark.grid.plan_cells`."""

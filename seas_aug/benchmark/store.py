@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from seas_aug.atomic import atomic_write_text, remove_leftovers
+from seas_aug.artifact.atomic import atomic_write_text, remove_leftovers
 from seas_aug.benchmark.grid import Cell
 from seas_aug.errors import SeasError
 

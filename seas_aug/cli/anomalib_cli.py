@@ -13,9 +13,9 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback
 
 from seas_aug.anomalib_plugin.callback import SeasAugmentation
-from seas_aug.anomalib_plugin.lock import only_one
 from seas_aug.anomalib_plugin.sources import Origin
 from seas_aug.anomalib_plugin.textures import dtd_reachable, make_textures, stand_in_folder
+from seas_aug.artifact.lock import CACHE_PATIENCE, only_writer
 from seas_aug.config import DrawConfig
 
 _EVALUATING = ("fit", "train", "validate", "test")
@@ -125,7 +125,7 @@ def _fill_dtd_dir(model: Any, augmentation: Any) -> None:
     needed = _needs_textures(augmentation)
     if needed and dtd_reachable():
         return
-    with only_one(stand_in, "the textures"):
+    with only_writer(stand_in.parent, "rendering textures", CACHE_PATIENCE):
         init_args["dtd_dir"] = str(make_textures(stand_in))
     reason = "cannot be downloaded here" if needed else "is not read with SeaS pairs"
     note = "; Perlin anomalies are filled with these simpler textures" if needed else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.data.category import DefectSample
 from seas_aug.data.few_shot import FewShotSplit, content_hash
 from seas_aug.errors import SeasError

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from seas_aug.atomic import append_line, atomic_write_text
+from seas_aug.artifact.atomic import append_line, atomic_write_text
 
 
 class LossLog(Logger):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from seas_aug.atomic import atomic_write
+from seas_aug.artifact.atomic import atomic_write
 
 Draw = Callable[[], Tensor]
 

@@ -4,15 +4,22 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from tqdm import tqdm
 
-from seas_aug.atomic import LEFTOVER_SUFFIX, atomic_folder, atomic_write_text, recover_folder, remove_leftovers
-from seas_aug.base.load import BaseModels, load_base, resolve_base
+from seas_aug.artifact.atomic import LEFTOVER_SUFFIX, atomic_folder, atomic_write_text, recover_folder, remove_leftovers
+from seas_aug.artifact.code import TRAINING, code_version
+from seas_aug.artifact.lock import only_writer
+from seas_aug.artifact.record import Record, read_record, write_record
+from seas_aug.base.load import BaseModels, base_hash, load_base, resolve_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.category import Category, read_mvtec_folder
 from seas_aug.data.datamodule import FewShotDataModule, choose_normals
@@ -20,7 +27,7 @@ from seas_aug.data.decode import read_mask, read_rgb
 from seas_aug.data.few_shot import FewShotSplit, content_hash, select_few_shot
 from seas_aug.data.images import check_category_images, load_image, load_mask
 from seas_aug.data.pictures import Pictures, needed_sides, read_pictures
-from seas_aug.data.split_file import load_split, save_split
+from seas_aug.data.split_file import save_split
 from seas_aug.draw.few_shot import FewShotDefects, FilePictures
 from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.draw.references import ArrayReferences, FileReferences, References
@@ -35,8 +42,11 @@ from seas_aug.finetune.training import MakeData, fit
 from seas_aug.prompt.embedding import add_prompt_tokens, merge_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 
+logger = logging.getLogger(__name__)
 # What may differ between a run and its continuation.
-_FREE_SETTINGS = ("output", "precision", "accelerator", "devices", "preview_every", "checkpoint_every")
+_FREE_SETTINGS = ("output", "base", "precision", "accelerator", "devices", "preview_every", "checkpoint_every")
+_WHERE_DATA_LIES = ("root", "datamodule", "few_shot", "groups")
+_INTERMEDIATE = ("generator", "checkpoints")
 
 
 def finetune(config: FineTuneConfig) -> Path:
@@ -53,29 +63,35 @@ def finetune(config: FineTuneConfig) -> Path:
     """
     # The alias becomes the version, so that a run is never continued on another base.
     config = dataclasses.replace(config, output=Path(config.output), base=resolve_base(config.base))
-    output = config.output
-    model = output / "model"
-    _tidy(output)
     category = read_category(config)
     split = select_few_shot(category, str(config.data.few_shot), config.data.groups)
     normals = choose_normals(category.normals, config.data.num_normals)
-    _check_same_settings(config)
-    if _is_model(model):
-        _remove_intermediate(output)
-        return model
-    check_category_images(split, normals)
-    _check_same_images(output, split, normals)
+    if not _is_finished(config.output):
+        check_category_images(split, normals)
+    record = _made_from(config, split, normals)
+    _check_same(config.output, record)
+    if not _is_finished(config.output):
+        with only_writer(config.output, "fine-tuning"):
+            _tidy(config.output)
+            _check_same(config.output, record)  # what another process has done meanwhile
+            if not _is_model(config.output / "model"):
+                _train(config, split, normals, record)
+            _remove_intermediate(config.output)
+    return config.output / "model"
+
+
+def _train(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...], record: Record) -> None:
+    """Do what is left of both stages."""
     pictures = None
-    if not _is_model(output / "generator"):
+    if not _is_model(config.output / "generator"):
         models = load_base(config.base)
         size = _image_size(config, models)
         # Only now: a refused first attempt leaves no settings behind that the corrected one would differ from.
-        atomic_write_text(output / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
-        save_split(output / "split.json", split, normals)
+        atomic_write_text(config.output / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
+        save_split(config.output / "split.json", split, normals)
+        write_record(config.output, record)
         pictures = _train_generator(config, models, split, normals, size)
     _train_masks(config, split, normals, pictures)
-    _remove_intermediate(output)
-    return model
 
 
 def read_category(config: FineTuneConfig) -> Category:
@@ -101,6 +117,10 @@ def _in_progress(output: Path) -> bool:
     )
 
 
+def _is_finished(output: Path) -> bool:
+    return _is_model(output / "model") and not any((output / name).exists() for name in _INTERMEDIATE)
+
+
 def _tidy(output: Path) -> None:
     """Mend or delete what a killed run left half written."""
     for name in ("generator", "model"):
@@ -115,43 +135,44 @@ def _tidy(output: Path) -> None:
 
 
 def _remove_intermediate(output: Path) -> None:
-    for name in ("generator", "checkpoints"):
+    for name in _INTERMEDIATE:
         shutil.rmtree(output / name, ignore_errors=True)
 
 
-def _check_same_settings(config: FineTuneConfig) -> None:
-    """Refuse to continue a run with other settings than it was begun with."""
-    path = config.output / "config.yaml"
-    if not (_in_progress(config.output) and path.is_file()):
-        return
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    wanted = {key: value for key, value in as_plain(config).items() if key not in _FREE_SETTINGS}
-    different = [key for key in wanted if found.get(key) != wanted[key]]
-    if different:
-        key = different[0]
-        message = (
-            f"{config.output} holds a run with other settings ({key}: {found.get(key)} there, {wanted[key]} asked "
-            "for); choose another --output, or delete that folder to start anew."
-        )
-        raise SeasError(message)
+def _made_from(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...]) -> Record:
+    """Return what the run is made from: images and masks by their content, wherever they lie now."""
+    settings = {key: value for key, value in as_plain(config).items() if key not in _FREE_SETTINGS}
+    settings["data"] = {key: value for key, value in settings["data"].items() if key not in _WHERE_DATA_LIES}
+    samples = split.samples
+    data = {
+        "few-shot images": _digest([[one.anomaly_type, content_hash(one.image)] for one in samples]),
+        "few-shot masks": _digest([content_hash(one.mask) for one in samples]),
+        "normal images": _digest([content_hash(path) for path in normals]),
+    }
+    return Record(code_version(TRAINING), base_hash(config.base), settings, data)
 
 
-def _check_same_images(output: Path, split: FewShotSplit, normals: tuple[Path, ...]) -> None:
-    """Refuse to continue a run on other images, which would then be missing in its ``split.json``."""
-    path = output / "split.json"
-    if not (_in_progress(output) and path.is_file()):
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _check_same(output: Path, record: Record) -> None:
+    """Refuse to continue, or to take for done, what was made from something else.
+
+    Raises:
+        SeasError: other settings, images or masks, or an unfinished run of another version of the code.
+    """
+    if not _in_progress(output):
         return
-    saved = load_split(path)
-    before = [(sample.anomaly_type, saved.hashes[sample.image]) for sample in saved.split.samples]
-    now = [(sample.anomaly_type, content_hash(sample.image)) for sample in split.samples]
-    before += [("", saved.hashes[path]) for path in saved.normals]
-    now += [("", content_hash(path)) for path in normals]
-    if now != before:
-        message = (
-            f"{output} was begun with other few-shot or normal images than there are now; choose another --output, or "
-            "delete that folder to start anew."
-        )
-        raise SeasError(message)
+    saved = read_record(output)
+    difference = "version 0.1 of seas-aug" if saved is None else saved.difference(record)
+    if difference is None:
+        return
+    if saved is not None and _is_finished(output) and dataclasses.replace(saved, code=record.code) == record:
+        logger.warning("%s is a finished run of %s; delete it to fine-tune it anew.", output, difference)
+        return
+    message = f"{output} holds a run with {difference}; choose another --output, or delete that folder to start anew."
+    raise SeasError(message)
 
 
 def _image_size(config: FineTuneConfig, models: BaseModels) -> int:

@@ -18,7 +18,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from seas_aug.atomic import atomic_write
+from seas_aug.artifact.atomic import atomic_write
 from seas_aug.attention.kernels import sound_kernels
 from seas_aug.config import FineTuneConfig
 from seas_aug.data.datamodule import FewShotDataModule

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seas_aug.artifact.paths import NORMAL_FOLDER
 from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
-
-NORMAL_FOLDER = "good"
 
 
 @dataclass(frozen=True)

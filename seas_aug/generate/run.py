@@ -15,17 +15,18 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
+from seas_aug.artifact.code import DRAWING, code_version
+from seas_aug.artifact.lock import only_writer
+from seas_aug.artifact.model_hash import find_model, model_hash
+from seas_aug.artifact.record import Record
 from seas_aug.config import DrawConfig, as_plain
 from seas_aug.errors import SeasError
-from seas_aug.generate.model_hash import find_model, model_hash
 from seas_aug.generate.plan import PlannedImage, folder_name, plan_image, resolve_types, seeds_in_block
 from seas_aug.generate.writer import PairWriter
 
 logger = logging.getLogger(__name__)
 SPLIT = "split.json"
-DRAWING = 3
-"""Number of the way pairs are drawn: a folder of another way is not added to. Version 0.1 had none."""
 
 
 class PairSource(Protocol):
@@ -107,8 +108,8 @@ def generate(
         Counts and the time used.
 
     Raises:
-        SeasError: no finished model in ``run``, an unknown type, an output folder with other content or settings, no
-            pair at all that the gate accepts, a missing accelerator, or a full disk.
+        SeasError: no finished model in ``run``, an unknown type, an output folder with other content, settings or
+            writer, no pair at all that the gate accepts, a missing accelerator, or a full disk.
     """
     for name, value in (("num_images", num_images), ("batch_size", batch_size)):
         if value < 1:
@@ -119,19 +120,17 @@ def generate(
     references = pipe.check(settings)
     types = resolve_types(anomaly_types, pipe.anomaly_types)
     kinds = [*types, *([()] if normal else [])]
-    writer = PairWriter(
-        output, {"model": model_hash(model), "seed": seed, **plain_settings(settings)}, seeds_in_block(num_images)
-    )
-    copy_split(model, Path(output))
-    kept = sum(min(num_images, len(writer.done(folder_name(names)))) for names in kinds)
-    start = time.perf_counter()
-    made = 0
-    with tqdm(total=num_images * len(kinds), initial=kept, unit="image", desc="generate") as progress:
-        for names in kinds:
-            progress.set_postfix_str(folder_name(names), refresh=False)
-            block = [plan_image(names, index, seed, references) for index in range(seeds_in_block(num_images))]
-            made += _fill(pipe, block, writer, settings, num_images, batch_size, progress)
-    writer.finish()
+    record, start, made = drawn_from(model, seed, settings), time.perf_counter(), 0
+    with only_writer(Path(output), "generating"):
+        writer = PairWriter(Path(output), record)
+        copy_split(model, Path(output))
+        kept = sum(min(num_images, len(writer.done(folder_name(names)))) for names in kinds)
+        with tqdm(total=num_images * len(kinds), initial=kept, unit="image", desc="generate") as progress:
+            for names in kinds:
+                progress.set_postfix_str(folder_name(names), refresh=False)
+                block = [plan_image(names, index, seed, references) for index in range(seeds_in_block(num_images))]
+                made += _fill(pipe, block, writer, settings, num_images, batch_size, progress)
+        writer.finish()
     counts = {folder_name(names): len(writer.done(folder_name(names))) for names in kinds}
     refused = {name: reasons for name in counts if (reasons := writer.refused_reasons(name))}
     _tell(counts, refused, num_images, settings.gate)
@@ -237,8 +236,23 @@ def make_batch(pipe: PairSource, batch: list[PlannedImage], writer: PairWriter, 
     return len(result.records)
 
 
+def drawn_from(model: Path, seed: int, settings: DrawConfig, **more: Any) -> Record:
+    """Return what a folder of generated images is made from.
+
+    Args:
+        model: the ``model`` folder of a run.
+        seed: base seed.
+        settings: of drawing.
+        more: further plain values that tell folders apart.
+
+    Raises:
+        SeasError: a region or mask file does not exist.
+    """
+    return Record(code_version(DRAWING), model_hash(model), {"seed": seed, **more, **plain_settings(settings)})
+
+
 def plain_settings(settings: DrawConfig) -> dict[str, Any]:
-    """Return what decides the pixels of a folder beside model and seed: settings that are not the default ones.
+    """Return the settings that are not the default ones, as plain values.
 
     A region or a mask counts by its content.
 
@@ -251,7 +265,7 @@ def plain_settings(settings: DrawConfig) -> dict[str, Any]:
         path = getattr(settings, name)
         if path is not None:
             plain[name] = _content(name, Path(path))
-    return {"drawing": DRAWING, **plain}
+    return plain
 
 
 def _content(what: str, path: Path) -> str:

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from seas_aug.artifact.lock import FolderInUseError, only_writer
+from seas_aug.artifact.model_hash import find_model
 from seas_aug.config import DrawConfig, as_plain
 from seas_aug.errors import SeasError
-from seas_aug.generate.model_hash import find_model, model_hash
 from seas_aug.generate.plan import folder_name, plan_image, resolve_types
-from seas_aug.generate.run import PairSource, copy_split, load_source, make_batch, plain_settings
+from seas_aug.generate.run import PairSource, copy_split, drawn_from, load_source, make_batch
 from seas_aug.generate.writer import PairWriter
 
 LOCKED = 3
@@ -35,7 +36,6 @@ STOP = "stop"
 """The line that ends the process, as end-of-file may never come: forked processes can hold the other end open."""
 _PREFIX = "seas-aug:"  # of the line that says why the process ended
 _LEAST_FREE = 2**20  # bytes; a disk with fewer is full
-_MOST_IMAGES = 10_000_000  # decides the digits of file names
 _GRACE = 30.0  # seconds for which the files of a retired pair stay, for who is reading them
 _PAUSE = 0.2
 _GIVEN_UP = 100  # seeds refused in a row after which no pair is to be expected
@@ -121,8 +121,7 @@ class Renewal:
         self._types = resolve_types(anomaly_types, self._pipe.anomaly_types)
         self._drawing = drawing or DrawConfig()
         self._references = self._pipe.check(self._drawing)
-        settings = {"model": model_hash(model), "seed": seed, "stream": True, **plain_settings(self._drawing)}
-        self._writer = PairWriter(output, settings, _MOST_IMAGES)
+        self._writer = PairWriter(output, drawn_from(model, seed, self._drawing, stream=True))
         copy_split(model, output)
         self._writer.remove_unlisted()
         self._size, self._uses, self._seed, self._batch = num_images, uses, seed, batch_size
@@ -257,8 +256,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 2 after a user's mistake or when the disk is full, or :data:`LOCKED`.
     """
-    from filelock import FileLock, Timeout
-
     parent = os.getppid()  # before the model is loaded, which takes long
     parser = argparse.ArgumentParser(prog="python -m seas_aug.generate.stream", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -278,8 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
     types = [name.split("+") for name in options.anomaly_type] if options.anomaly_type else None
     try:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{options.output}.lock", timeout=0):  # before the model is loaded
+        with only_writer(options.output, "renewing pairs"):  # before the model is loaded
             renewal = Renewal(
                 options.run,
                 options.output,
@@ -291,8 +287,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 drawing=DrawConfig.from_plain(options.drawing),
             )
             serve(renewal, sys.stdin, parent)
-    except Timeout:
-        _print(f"{_PREFIX} another process renews {options.output} already.")
+    except FolderInUseError as error:
+        _print(f"{_PREFIX} {error}")
         return LOCKED
     except SeasError as error:
         _print(f"{_PREFIX} error: {error}")

@@ -13,38 +13,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seas_aug.atomic import append_line, atomic_write, atomic_write_text, remove_leftovers
+from seas_aug.artifact.atomic import append_line, atomic_write, remove_leftovers
+from seas_aug.artifact.lock import LOCK
+from seas_aug.artifact.paths import NORMAL_FOLDER, check_relative
+from seas_aug.artifact.record import Record, read_record, write_record
 from seas_aug.data.decode import write_native
 from seas_aug.errors import SeasError
-from seas_aug.generate.plan import NORMAL_FOLDER
 
 MANIFEST = "manifest.jsonl"
-SETTINGS = "generate.json"
+SETTINGS_0_1 = "generate.json"
+"""Where version 0.1 wrote down its settings."""
 _FILE_KEYS = ("file", "mask", "reference")
-_MIN_DIGITS = 3
+_DIGITS = 3  # at least; later ones have more
 
 
 class PairWriter:
     """Writes images, masks, references and manifest lines so that a kill at any point loses at most one image.
 
     An image is done if and only if the manifest has its line and all its files are there. Opening a folder deletes
-    temporary files and drops lines that are torn or whose files are gone; those images are made again.
+    temporary files and drops lines that are torn or whose files are gone; those images are made again. The caller
+    holds the folder's lock (:func:`~seas_aug.artifact.lock.only_writer`).
 
     Args:
         output: folder to write into; made if it is missing.
-        settings: everything that decides the pixels (seed, model, sampling), plain JSON values; a folder made with
-            other settings is refused.
-        num_images: highest number of images per folder; decides the digits of new folders' file names, at least 3.
+        record: everything that decides the pixels; a folder with another one is refused.
 
     Raises:
-        SeasError: the folder holds other files, was made with other settings, or has too few digits for
-            ``num_images``.
+        SeasError: the folder holds other files, or was made with other settings or another version of the code.
     """
 
-    def __init__(self, output: Path, settings: dict[str, Any], num_images: int = 1) -> None:
+    def __init__(self, output: Path, record: Record) -> None:
         self.output = Path(output)
         self._manifest = self.output / MANIFEST
-        self._digits = self._open_settings(settings, num_images)
+        self._open(record)
         remove_leftovers(self.output)
         self._entries = self._read_manifest()
         self._references: dict[str, Path] = {}
@@ -173,7 +174,7 @@ class PairWriter:
         self._write_manifest(self.entries)
 
     def _files(self, folder: str, index: int) -> dict[str, Any]:
-        number = f"{index:0{self._digits}d}"
+        number = f"{index:0{_DIGITS}d}"
         place = "train" if folder == NORMAL_FOLDER else "test"
         # anomalib's MVTecAD takes every image three levels down for a sample of <split>/<label>; under the label
         # "good" the references are normal samples of a split that it never asks for.
@@ -183,47 +184,25 @@ class PairWriter:
             "reference": f"reference/{folder}/good/{number}.png",
         }
 
-    def _open_settings(self, settings: dict[str, Any], num_images: int) -> int:
-        path = self.output / SETTINGS
-        needed = max(_MIN_DIGITS, len(str(num_images - 1)))
-        if not path.is_file():
+    def _open(self, record: Record) -> None:
+        saved = made_from(self.output)
+        if saved is None:
             self._check_empty()
-            text = json.dumps({"settings": settings, "digits": needed}, indent=1, sort_keys=True)
-            atomic_write_text(path, text + "\n")
-            return needed
-        try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
-            digits, old = int(saved["digits"]), dict(saved["settings"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            message = f"{path}: damaged ({error}); expected what seas-aug generate wrote, delete the folder or choose "
-            raise SeasError(message + "another one.") from error
-        settings = json.loads(json.dumps(settings))
-        if "drawing" in settings and "drawing" not in old:
+            write_record(self.output, record)
+            return
+        difference = saved.difference(record)
+        if difference is not None:
             message = (
-                f"{self.output}: was made by version 0.1, which drew other pixels; choose another output folder (this "
-                "one can still be trained on)."
+                f"{self.output}: was made with {difference}, and would be mixed with other pixels; choose another "
+                "output folder (this one can still be trained on) or delete it."
             )
             raise SeasError(message)
-        different = sorted(key for key in old.keys() | settings.keys() if old.get(key) != settings.get(key))
-        if different:
-            seen = ", ".join(f"{key} {old.get(key)} instead of {settings.get(key)}" for key in different)
-            message = (
-                f"{self.output}: made with other settings ({seen}); choose another output folder or delete this one."
-            )
-            raise SeasError(message)
-        if needed > digits:
-            message = (
-                f"{self.output}: its file names have {digits} digits, too few for {num_images} images per type; choose "
-                "another output folder or delete this one."
-            )
-            raise SeasError(message)
-        return digits
 
     def _check_empty(self) -> None:
         """A folder without settings must not hold anything: it could be somebody's real data."""
         remove_leftovers(self.output)
         if self.output.is_dir():
-            found = next(iter(sorted(self.output.iterdir())), None)
+            found = next(iter(sorted(path for path in self.output.iterdir() if path.name != LOCK)), None)
             if found is None:
                 return
             message = (
@@ -237,7 +216,7 @@ class PairWriter:
         data = self._manifest.read_bytes()
         entries: dict[tuple[str, int], dict[str, Any]] = {}
         for line in data.decode("utf-8", errors="replace").splitlines():
-            entry = _parse_line(line)
+            entry = _parse_line(line, self._manifest)
             if entry is not None and all((self.output / entry[k]).is_file() for k in _FILE_KEYS if entry[k]):
                 entries[entry["folder"], entry["index"]] = entry
         if _as_lines(list(entries.values())) != data:
@@ -247,6 +226,23 @@ class PairWriter:
     def _write_manifest(self, entries: Sequence[dict[str, Any]]) -> None:
         with atomic_write(self._manifest) as file:
             file.write(_as_lines(entries))
+
+
+def made_from(output: Path) -> Record | None:
+    """Return what a generated folder was made from; None where nobody wrote it down.
+
+    Raises:
+        SeasError: the file is damaged.
+    """
+    saved, older = read_record(output), output / SETTINGS_0_1
+    if saved is not None or not older.is_file():
+        return saved
+    try:
+        settings = dict(json.loads(older.read_text(encoding="utf-8"))["settings"])
+        return Record(code="", model=str(settings.pop("model", "")), settings=settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{older}: damaged ({error}); expected what seas-aug generate wrote, delete the folder or choose "
+        raise SeasError(message + "another one.") from error
 
 
 def read_manifest(output: Path) -> list[dict[str, Any]]:
@@ -259,14 +255,14 @@ def read_manifest(output: Path) -> list[dict[str, Any]]:
         One dict per image in the order of the lines; a torn last line is left out.
 
     Raises:
-        SeasError: there is no manifest.
+        SeasError: there is no manifest, or a line of it names a file outside of the folder.
     """
     path = Path(output) / MANIFEST
     if not path.is_file():
         message = f"{output}: no {MANIFEST} in it; expected a folder made by seas-aug generate, generate it first."
         raise SeasError(message)
     lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
-    return [entry for entry in map(_parse_line, lines) if entry is not None]
+    return [entry for line in lines if (entry := _parse_line(line, path)) is not None]
 
 
 def pairs_made(output: Path) -> dict[str, int]:
@@ -292,13 +288,22 @@ def pairs_made(output: Path) -> dict[str, int]:
     return made
 
 
-def _parse_line(line: str) -> dict[str, Any] | None:
-    """Return the entry of a manifest line, or None for a torn one."""
+def _parse_line(line: str, manifest: Path) -> dict[str, Any] | None:
+    """Return the entry of a manifest line, or None for a torn one.
+
+    Raises:
+        SeasError: it names a file outside of the folder.
+    """
     try:
         entry = json.loads(line)
-        return entry if {*_FILE_KEYS, "folder", "index"} <= entry.keys() else None
+        if not {*_FILE_KEYS, "folder", "index"} <= entry.keys():
+            return None
     except (ValueError, AttributeError):
         return None
+    for key in _FILE_KEYS:
+        if entry[key] is not None:
+            check_relative(entry[key], str(manifest))
+    return dict(entry)
 
 
 def _as_lines(entries: Sequence[dict[str, Any]]) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from seas_aug.artifact.paths import NORMAL_FOLDER, is_folder_name
 from seas_aug.errors import SeasError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class UAPrompt:
         anomaly_tokens: tokens of each anomaly type (paper: 4), at least 1.
 
     Raises:
-        SeasError: no type, a type given twice or a token number below 1.
+        SeasError: no type, a type given twice, one that cannot be a folder of defects (``..``, ``a/b``, ``good``), or a
+            token number below 1.
     """
 
     anomaly_types: tuple[str, ...]
@@ -41,6 +43,9 @@ class UAPrompt:
             raise SeasError("No anomaly type was given; a prompt needs at least 1, so add a folder test/<type>.")
         if len(set(types)) != len(types):
             raise SeasError(f"The anomaly types {', '.join(types)} name one of them twice; give each once.")
+        if unusable := [name for name in types if not is_folder_name(name) or name == NORMAL_FOLDER]:
+            message = f"The anomaly type {unusable[0]!r} cannot be the name of a folder of defects; rename it."
+            raise SeasError(message)
         if self.normal_tokens < 1 or self.anomaly_tokens < 1:
             raise SeasError(
                 f"The prompt has {self.normal_tokens} normal and {self.anomaly_tokens} anomaly tokens; "

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.benchmark.gains import ALL, HEADLINE
 from seas_aug.benchmark.grid import CategoryFolders, Cell
 from seas_aug.benchmark.measure import CellScores

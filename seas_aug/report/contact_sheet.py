@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seas_aug.atomic import atomic_write
+from seas_aug.artifact.atomic import atomic_write
 from seas_aug.errors import SeasError
 
 Picture = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seas_aug.atomic import atomic_folder, recover_folder
+from seas_aug.artifact.atomic import atomic_folder, recover_folder
 from seas_aug.config import DataConfig, DrawConfig, FineTuneConfig, GeneratorConfig, MaskConfig
 from seas_aug.report.demo_detector import DetectorSettings
 from seas_aug.report.demo_folders import SOURCES, DemoFolders, read_metrics

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from seas_aug.anomalib_plugin.pool import PoolEntry, read_manifest
-from seas_aug.atomic import atomic_write_text
+from seas_aug.artifact.atomic import atomic_write_text
 from seas_aug.data.category import DefectSample
 from seas_aug.data.images import to_model_range
 from seas_aug.data.pictures import seen_defects

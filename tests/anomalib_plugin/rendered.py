@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 import torch
 
+from seas_aug.artifact.record import Record
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.split_file import save_split
 from seas_aug.generate.writer import PairWriter
+
+MADE_FROM = Record(code="1", model="a", settings={"seed": 0})
+
 
 SIZE = 64
 TYPES = ("hole", "scratch")
@@ -57,7 +61,7 @@ def make_category(root: Path, defects: int = 4) -> Path:
 
 def make_generated(folder: Path, category: Path | None, pairs: int = 3) -> Path:
     """Write pairs as ``seas-aug generate`` does, with a split.json of the category's first quarter of each type."""
-    writer = PairWriter(folder, {"seed": 0}, pairs)
+    writer = PairWriter(folder, MADE_FROM)
     for offset, name in enumerate(TYPES):
         for index in range(pairs):
             seed = 300 + 50 * offset + index
@@ -73,7 +77,7 @@ def make_generated(folder: Path, category: Path | None, pairs: int = 3) -> Path:
 
 def add_normals(folder: Path, number: int = 2) -> Path:
     """Write generated normal images beside the pairs of :func:`make_generated`."""
-    writer = PairWriter(folder, {"seed": 0}, 3)
+    writer = PairWriter(folder, MADE_FROM)
     for index in range(number):
         image = to_rgb(normal(700 + index))
         writer.write("good", index, image, None, image, {})

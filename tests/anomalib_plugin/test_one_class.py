@@ -13,10 +13,13 @@ from anomalib.data import Folder
 from seas_aug.anomalib_plugin import SeasAugmentation
 from seas_aug.anomalib_plugin.one_class import normal_images, with_normals
 from seas_aug.anomalib_plugin.registry import ONE_CLASS_DETECTORS, is_one_class, registered_detectors
+from seas_aug.artifact.record import Record
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import PairWriter
 from tests.anomalib_plugin.rendered import add_normals, make_generated
 from tests.anomalib_plugin.stand_ins import FEW_SHOT, Draem, Padim, make_trainer, paths
+
+MADE_FROM = Record(code="1", model="a", settings={"seed": 0})
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_folder_datamodule_without_masks(category: Path, with_good: Path) -> Non
 
 def test_refused_seeds_are_passed_over(category: Path, with_good: Path) -> None:
     before = normal_images(with_good)
-    writer = PairWriter(with_good, {"seed": 0}, 3)
+    writer = PairWriter(with_good, MADE_FROM)
     for folder in ("hole", "good"):
         writer.refuse(folder, 7, {"rejected": ["seam"]})
     writer.finish()

@@ -9,10 +9,13 @@ import torch
 from torchvision.transforms.v2 import functional as transforms
 
 from seas_aug.anomalib_plugin import PairPool
+from seas_aug.artifact.record import Record
 from seas_aug.data.decode import as_rgb
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import PairWriter
 from tests.anomalib_plugin import rendered
+
+MADE_FROM = Record(code="1", model="a", settings={"seed": 0})
 
 
 def test_draws_the_triples_as_written(generated: Path) -> None:
@@ -101,7 +104,7 @@ def test_large_pictures_are_seen_as_the_detector_sees_them(tmp_path: Path, shape
     image, reference = (rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True) for _ in range(2))
     mask = np.zeros(shape[:2], np.uint8)
     mask[40, 20:180] = 1
-    PairWriter(tmp_path / "pairs", {}).write("crack", 0, image, mask, reference, {})
+    PairWriter(tmp_path / "pairs", MADE_FROM).write("crack", 0, image, mask, reference, {})
     pool = PairPool(tmp_path / "pairs")
     assert pool.native_size == (90, 200)
     for size in ((90, 200), (32, 48)):
@@ -119,7 +122,7 @@ def test_large_pictures_are_seen_as_the_detector_sees_them(tmp_path: Path, shape
 
 def test_refused_seeds_are_passed_over(tmp_path: Path) -> None:
     folder = rendered.make_generated(tmp_path / "pairs", None)
-    writer = PairWriter(folder, {"seed": 0}, 3)
+    writer = PairWriter(folder, MADE_FROM)
     for index in (3, 4):
         writer.refuse("hole", index, {"rejected": ["seam"]})
     writer.finish()

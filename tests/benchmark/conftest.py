@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-import json
+import dataclasses
 import shutil
 
 import pytest
 
+from seas_aug.artifact.model_hash import find_model, model_hash
+from seas_aug.artifact.record import write_record
 from seas_aug.benchmark.grid import CategoryFolders
-from seas_aug.generate.model_hash import find_model, model_hash
-from seas_aug.generate.writer import SETTINGS
+from seas_aug.generate.writer import made_from
 from tests.anomalib_plugin import rendered
 from tests.generate.fake import make_run
 
@@ -19,7 +20,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> CategoryFolders:
     generated = rendered.add_normals(rendered.make_generated(folder / "pairs", root))
     make_run(folder / "run")
     shutil.copy(generated / "split.json", folder / "run")
-    settings = json.loads((generated / SETTINGS).read_text())
-    settings["settings"]["model"] = model_hash(find_model(folder / "run"))
-    (generated / SETTINGS).write_text(json.dumps(settings))
+    record = made_from(generated)
+    write_record(generated, dataclasses.replace(record, model=model_hash(find_model(folder / "run"))))
     return CategoryFolders(root, folder / "run", generated)

@@ -156,7 +156,7 @@ def test_log_goes_on(category_folder, base_folder, tmp_path):
 def test_other_settings_are_refused(whole, category_folder, base_folder):
     output = whole[0]
     config = tiny_config(category_folder, output, base_folder)
-    with pytest.raises(SeasError, match=r"run with other settings \(seed: 0 there, 5 asked for\)") as error:
+    with pytest.raises(SeasError, match=r"run with other settings \(seed 0 instead of 5\)") as error:
         finetune(dataclasses.replace(config, seed=5))
     assert "\n" not in str(error.value)
     with pytest.raises(SeasError, match=r"other settings \(masks"):
@@ -191,7 +191,7 @@ def test_other_images_are_refused(base_folder, tmp_path):
         )
     assert part.updates("generator") == [0, 1]
     write_image(root / "test" / "crack" / "000.png", seed=99)
-    with pytest.raises(SeasError, match="begun with other few-shot or normal images"):
+    with pytest.raises(SeasError, match="a run with other few-shot images than there are now"):
         finetune(
             dataclasses.replace(
                 config, checkpoint_every=1, generator=dataclasses.replace(config.generator, max_steps=3)

@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
+from seas_aug.artifact.lock import LOCK
+from seas_aug.artifact.model_hash import model_hash
 from seas_aug.config import DrawConfig
 from seas_aug.data.decode import read_mask, read_native
 from seas_aug.errors import SeasError
-from seas_aug.generate.model_hash import model_hash
-from seas_aug.generate.run import DRAWING, generate, plain_settings
+from seas_aug.generate.run import generate, plain_settings
 from seas_aug.generate.writer import read_manifest
 from tests.generate.fake import ALL, FakePipeline, make_run, tree
 
@@ -46,7 +47,7 @@ def test_layout_and_manifest(run, tmp_path):
     options = {"anomaly_types": [["crack"], ["hole", "crack"]], "normal": True, "settings": DrawConfig(strength=0.5)}
     result = _generate(run, output, pipeline=pipeline, **options)
     assert (result.made, result.kept, result.counts) == (9, 0, {"crack": 3, "crack+hole": 3, "good": 3})
-    expected = {"manifest.jsonl", "generate.json"}
+    expected = {"manifest.jsonl", "artifact.json"}
     for index in ("000", "001", "002"):
         expected |= {f"train/good/{index}.png", f"reference/good/good/{index}.png"}
         for name in ("crack", "crack+hole"):
@@ -123,6 +124,7 @@ def test_killed_at_every_write(run, tmp_path, monkeypatch, refused):
             except KillError:
                 kills += 1
         stopped = calls <= last
+        (output / LOCK).unlink(missing_ok=True)  # it names this process, which is not really gone
         _generate(run, output, **options)
         assert tree(output) == whole, last
         shutil.rmtree(output)
@@ -209,7 +211,7 @@ def test_somebodys_folder_is_left_alone(run, tmp_path):
 
 def test_damaged_settings(run, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "generate.json").write_text("{")
+    (tmp_path / "out" / "artifact.json").write_text("{")
     with pytest.raises(SeasError, match="damaged"):
         _generate(run, tmp_path / "out")
 
@@ -328,10 +330,10 @@ def test_growing_later_is_asking_for_all_at_once(run, tmp_path, batch_size, refu
 def test_settings_of_drawing_are_kept(run, tmp_path):
     def saved(name, settings=None):
         _generate(run, tmp_path / name, num_images=1, settings=settings)
-        return json.loads((tmp_path / name / "generate.json").read_text())["settings"]
+        return json.loads((tmp_path / name / "artifact.json").read_text())["settings"]
 
     usual = saved("usual")
-    assert set(usual) == {"model", "seed", "drawing"} and usual["drawing"] == DRAWING
+    assert usual == {"seed": 0}
     chosen = DrawConfig(
         strength=0.2, count=(1, 3), size=(4, 9), severity=0.5, references=("a.png",), gate=False, copied_share=0.5
     )
@@ -355,7 +357,7 @@ def test_region_and_masks_count_by_their_content(run, tmp_path, name):
     shutil.copy(one, other)
     settings = DrawConfig(**{name: one})
     assert _generate(run, tmp_path / "out", settings=settings).made == 6
-    assert str(tmp_path) not in (tmp_path / "out" / "generate.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "out" / "artifact.json").read_text()
     assert _generate(run, tmp_path / "out", settings=DrawConfig(**{name: other})).made == 0  # moved, the same picture
     cv2.imwrite(str(one), np.eye(8, dtype=np.uint8))
     with pytest.raises(SeasError, match=f"made with other settings .{name} "):
@@ -402,17 +404,17 @@ def test_a_repeated_reference_takes_no_room(run, tmp_path):
 
 def _as_version_0_1(output):
     """Make a folder look like one of version 0.1, which knew nothing of drawing in windows."""
-    path = output / "generate.json"
-    content = json.loads(path.read_text())
-    del content["settings"]["drawing"]
-    content["settings"] |= {"strength": None, "guidance_scale": None, "num_inference_steps": None, "copied_share": None}
-    path.write_text(json.dumps(content))
+    record = json.loads((output / "artifact.json").read_text())
+    settings = {"model": record["model"], **record["settings"]}
+    settings |= {"strength": None, "guidance_scale": None, "num_inference_steps": None, "copied_share": None}
+    (output / "generate.json").write_text(json.dumps({"settings": settings, "digits": 3}))
+    (output / "artifact.json").unlink()
 
 
 def test_a_folder_of_version_0_1_is_not_added_to(run, tmp_path):
     _generate(run, tmp_path / "out")
     _as_version_0_1(tmp_path / "out")
     before = tree(tmp_path / "out")
-    with pytest.raises(SeasError, match=r"made by version 0\.1, which drew other pixels; choose another .* trained on"):
+    with pytest.raises(SeasError, match=r"another version of seas-aug \(0\.1, this is .*choose another .* trained on"):
         _generate(run, tmp_path / "out", num_images=9)
     assert tree(tmp_path / "out") == before

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import TextIO
 
 import pytest
-from filelock import FileLock
 
+from seas_aug.artifact.lock import only_writer
 from seas_aug.config import DrawConfig
 from seas_aug.errors import SeasError
 from seas_aug.generate import stream
@@ -272,9 +272,9 @@ def test_command_tells_a_mistake(tmp_path, capsys):
 
 def test_second_process_for_a_folder_ends_before_it_loads_the_model(tmp_path, capsys):
     arguments = [f"--run={tmp_path / 'none'}", f"--output={tmp_path / 'pool'}", "--num_images=2", "--uses=1"]
-    with FileLock(f"{tmp_path / 'pool'}.lock"):
+    with only_writer(tmp_path / "pool", "renewing pairs"):
         assert stream.main(arguments) == stream.LOCKED
-    assert "another process renews" in capsys.readouterr().err
+    assert f"process {os.getpid()} on " in capsys.readouterr().err
 
 
 def test_exit_code_is_told_without_a_log(tmp_path, monkeypatch):

@@ -43,6 +43,8 @@ def test_every_word_belongs_to_one_type_and_survives_json(types, normal, anomaly
         (lambda: UAPrompt(()), "No anomaly type"),
         (lambda: UAPrompt(("a", "a")), "twice"),
         (lambda: UAPrompt(("a",), 0, 1), "at least 1"),
+        (lambda: UAPrompt(("a", "../../x")), "'../../x' cannot be the name of a folder"),
+        (lambda: UAPrompt(("a", "good")), "'good' cannot be the name of a folder of defects"),
         (lambda: UAPrompt(("a", "b")).anomaly_prompt("c"), "'c' is not known; the known types are a, b"),
         (lambda: UAPrompt(("a", "b")).anomaly_prompt(), "known types are a, b"),
         (lambda: UAPrompt(("a", "b")).anomaly_prompt("a", "a"), "twice"),

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from seas_aug.atomic import atomic_write
+from seas_aug.artifact.atomic import atomic_write
 from seas_aug.attention.capture import capture_attention
 from seas_aug.attention.maps import reduce_maps
 from seas_aug.base.load import BaseModels, load_base

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seas_aug.atomic import atomic_folder, recover_folder
+from seas_aug.artifact.atomic import atomic_folder, recover_folder
 from seas_aug.base.renderer.defects import Defect
 from seas_aug.base.renderer.noise import Field, blob, polyline, spectral_noise, stroke
 from seas_aug.base.renderer.surfaces import lighting

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seas_aug.atomic import atomic_folder, recover_folder
+from seas_aug.artifact.atomic import atomic_folder, recover_folder
 from seas_aug.base.renderer.board.defects import BOARD_DEFECTS
 from seas_aug.base.renderer.board.photo import BoardSettings, Photo, render_photo
 from seas_aug.errors import SeasError

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,14 @@ from seas_aug.errors import SeasError
 
 LEFTOVER_SUFFIX = ".seas-tmp"
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NOT_WRITABLE = (PermissionError, NotADirectoryError, FileExistsError)
+_ON_WINDOWS = os.name == "nt"
+_REPLACE_FOR = 10.0  # seconds
 
 
 @contextmanager
 def clear_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a folder without write permission into one clear sentence.
+    """Turn a full disk, or a folder or file system that may not be written, into one clear sentence.
 
     Args:
         path: what is being written; named in the message.
@@ -39,7 +43,7 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _DISK_FULL:
             message = f"{path}: disk full; free space and run again, nothing already made is lost."
             raise SeasError(message) from error
-        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
+        if isinstance(error, _NOT_WRITABLE) or error.errno == errno.EROFS:
             message = f"{path}: cannot be written ({error.strerror}); choose an output folder that you may write to."
             raise SeasError(message) from error
         raise
@@ -66,7 +70,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            _replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
@@ -129,11 +133,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield temporary
             for item in sorted(temporary.rglob("*")):
                 if item.is_file():
-                    with item.open("rb") as file:
+                    with item.open("r+b" if _ON_WINDOWS else "rb") as file:  # Windows flushes what may be written to
                         os.fsync(file.fileno())
             if path.exists():
-                path.rename(_old_name(path))
-            temporary.rename(path)
+                _replace(path, _old_name(path))
+            _replace(temporary, path)
             shutil.rmtree(_old_name(path), ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -169,6 +173,19 @@ def remove_leftovers(folder: Path) -> int:
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename; on Windows, which refuses while another process has the target open, try again for some seconds."""
+    until = time.monotonic() + _REPLACE_FOR
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if not _ON_WINDOWS or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def _temporary_name(path: Path) -> Path:
