@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seas_aug.artifact.paths import is_folder_name
 from seas_aug.errors import SeasError
 from seas_aug.prompt import UAPrompt, token_positions
 from tests.tiny_models import tiny_tokenizer
@@ -26,7 +27,7 @@ def test_words_follow_the_paper():
 
 @settings(deadline=None)
 @given(
-    st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=5, unique=True),
+    st.lists(st.text(min_size=1, max_size=8).filter(is_folder_name), min_size=1, max_size=5, unique=True),
     st.integers(1, 3),
     st.integers(1, 8),
 )
