@@ -142,14 +142,22 @@ def _restored(job: Measuring) -> dict[str, Measured]:
 
 
 def _other_normals(job: Measuring) -> Measured:
-    """Return what untouched windows of other images score, at the same places."""
+    """Return what untouched windows of other images score.
+
+    Compared are windows of the same type, each at its own place, where that type occurs: on a part with an outline a
+    place of one image may lie beside the part in another one, and types lie at different places.
+    """
     one, other = _halves(job.material.references)
-    count = min(len(one), len(other))
-    if count < 2:
+    rows: tuple[list[int], list[int]] = ([], [])
+    for name in one.anomaly_types:
+        found = [[row for row, entry in enumerate(half.types) if entry == name] for half in (one, other)]
+        for kept, there in zip(rows, found, strict=True):
+            kept.extend(there[: min(map(len, found))])
+    if len(rows[0]) < 2:
         return not_measured("fewer than two windows in each half")
-    one, other = (half.take(np.arange(count)).with_masks(one.masks[:count]) for half in (one, other))
-    pairs = [str(row) for row in range(count)]
-    return restored(job.features.of(one), job.features.of(other), pairs, one.images, other.images, one.masks)
+    one, other = one.take(rows[0]), other.take(rows[1])
+    one = dataclasses.replace(one, groups=[str(row) for row in range(len(one))])  # pairs of windows
+    return restored(one, other, job.features.of(one), job.features.of(other))
 
 
 def _novelty(job: Measuring) -> dict[str, Measured]:

@@ -64,8 +64,7 @@ class Measuring:
         fills, normals = untouched.with_images(null).take(rows), untouched.take(rows)
         if self.product.copper:
             return restored_pattern(fills.images, normals.images, fills.masks, fills.groups)
-        parts = fills.images, normals.images, fills.masks
-        return restored(self.features.of(fills), self.features.of(normals), fills.groups, *parts)
+        return restored(fills, normals, self.features.of(fills), self.features.of(normals))
 
     def exact_of(self, drawn: WindowSet) -> Measured:
         """Return how exactly changes end where the masks of windows end; windows with an empty mask are left out."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from seas_aug.evaluate.group_bootstrap import Interval, bootstrap, mean_interval
 from seas_aug.evaluate.group_folds import fold_scores
 from seas_aug.evaluate.measured import Measured, not_measured
-from seas_aug.evaluate.window_set import Images
+from seas_aug.evaluate.window_set import Images, WindowSet
 
 _SIGMA = 2.0  # pixels; finer than this is detail
 _LEVEL = 127
@@ -42,34 +42,28 @@ def detail_energy(images: Images, masks: NDArray[np.uint8]) -> NDArray[np.float6
 
 
 def restored(
-    null_features: NDArray[np.float32],
-    normal_features: NDArray[np.float32],
-    groups: Sequence[str],
-    null: Images,
-    normal: Images,
-    masks: NDArray[np.uint8],
+    null: WindowSet, normal: WindowSet, null_features: NDArray[np.float32], normal_features: NDArray[np.float32]
 ) -> Measured:
     """Return the AUROC of a classifier that tells fills from untouched windows, and how much detail the fills have.
 
     Args:
+        null: fills; their masks are the holes, and row by row they belong to the untouched windows.
+        normal: N untouched windows, through the autoencoder, each with the place that is looked at as its mask.
         null_features: of the fills, ``[N, F]``.
-        normal_features: of the untouched windows at the same places, through the autoencoder, ``[N, F]``.
-        groups: of the N windows, the same for both.
-        null: fills, uint8 ``[N, S, S, 3]``.
-        normal: untouched, uint8 ``[N, S, S, 3]``.
-        masks: the holes, uint8 ``[N, S, S]`` of 0 and 1.
+        normal_features: of the untouched windows, ``[N, F]``.
 
     Returns:
         ``value`` in [0, 1], 0.5 cannot be told; ``extra["energy"]``: energy above sigma 2 of the fills over that of the
         untouched, inside the holes of all windows together, with its interval.
     """
+    groups = null.groups
     if len(set(groups)) < 2:
         return not_measured("fewer than two groups of normal windows", len(null))
     features = np.concatenate([null_features, normal_features])
     filled = np.arange(len(features)) < len(null)
     scores = fold_scores(features, filled, [*groups, *groups])
     told = bootstrap([groups], lambda rows: scores.auroc(rows, rows + len(null)))
-    energies = detail_energy(null, masks), detail_energy(normal, masks)
+    energies = detail_energy(null.images, null.masks), detail_energy(normal.images, normal.masks)
 
     def ratio(rows: NDArray[np.int64]) -> float:
         below = float(energies[1][rows].sum())
