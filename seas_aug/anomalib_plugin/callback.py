@@ -38,6 +38,7 @@ from seas_aug.generate.stream import StreamSettings
 
 logger = logging.getLogger(__name__)
 _FIRST_PAIRS = 8  # of each type, before a detector starts on a stream
+_NUM_IMAGES = 100
 _EVALUATED = ("fit", "validate", "test")
 
 
@@ -64,8 +65,8 @@ class SeasAugmentation(Callback):
         max_steps: updates of each of the two fine-tuning stages; None takes the defaults (automatic only).
         cache: folder for automatically made models and pools; None takes ``$SEAS_AUG_CACHE``, else the user's cache.
         anomaly_types: only these types; None takes all of them.
-        num_images: pairs generated per type, or normal images for a one-class detector, where no ``generated`` folder
-            is given.
+        num_images: pairs per type, or normal images for a one-class detector. None generates 100, and takes all that a
+            ``generated`` folder has.
         drawing: for pairs that are made now: the region where defects may lie, your own masks, which normal images,
             how many defects and how large, their severity, see :class:`~seas_aug.config.DrawConfig`.
         probability: share of the images in a batch that get a defect; None takes the detector's own default.
@@ -93,7 +94,7 @@ class SeasAugmentation(Callback):
         max_steps: int | None = None,
         cache: str | None = None,
         anomaly_types: list[str] | None = None,
-        num_images: int = 100,
+        num_images: int | None = None,
         drawing: DrawConfig | None = None,
         probability: float | None = None,
         perlin_ratio: float = 0.0,
@@ -105,6 +106,7 @@ class SeasAugmentation(Callback):
         stream_accelerator: str = "auto",
         stream_threads: int | None = None,
     ) -> None:
+        self._most = num_images
         self.run = Path(run) if run else None
         self.generated = Path(generated) if generated else None
         self.source = source
@@ -125,7 +127,7 @@ class SeasAugmentation(Callback):
             max_steps=max_steps,
             cache=cache,
             anomaly_types=tuple(anomaly_types) if anomaly_types else None,
-            num_images=num_images,
+            num_images=_NUM_IMAGES if num_images is None else num_images,
             seed=seed,
             drawing=drawing or DrawConfig(),
         )
@@ -173,7 +175,9 @@ class SeasAugmentation(Callback):
         self._use_device_of(trainer)
         reserved = self._fill_synthetic_sets(datamodule) if self.source == "seas" else []
         pool = self._pool(trainer, datamodule, reserved) if attaching else None
-        normals = normal_images(self._pool_folder(normals=True)) if one_class and self.source == "seas" else []
+        normals = (
+            normal_images(self._pool_folder(normals=True), self._most) if one_class and self.source == "seas" else []
+        )
         if adapter is not None and pool is not None:
             generator = torch.Generator().manual_seed(self.seed)
             share = adapter.default_probability if self.probability is None else self.probability
@@ -271,7 +275,7 @@ class SeasAugmentation(Callback):
         wanted = synthetic_subsets(datamodule)
         if not wanted:
             return []
-        pairs = PairPool(self._pool_folder(), self.settings.anomaly_types).entries
+        pairs = PairPool(self._pool_folder(), self.settings.anomaly_types, most=self._most).entries
         chosen = reserve(pairs, wanted, self.seed)
         for name, entries in chosen.items():
             replace_defects(getattr(datamodule, name), entries)
@@ -283,7 +287,7 @@ class SeasAugmentation(Callback):
             return opponent_pool(self.source, datamodule, partial(self._saved_split, datamodule), self.settings)
         if self.stream:
             return self._streamed(trainer)
-        return PairPool(self._pool_folder(), self.settings.anomaly_types, without=reserved)
+        return PairPool(self._pool_folder(), self.settings.anomaly_types, without=reserved, most=self._most)
 
     def _streamed(self, trainer: Trainer) -> StreamedPool:
         run = prepare_run(self.settings, self.run, self._selection)

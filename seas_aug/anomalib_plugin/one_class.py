@@ -14,20 +14,21 @@ import pandas as pd
 
 from seas_aug.artifact.paths import NORMAL_FOLDER
 from seas_aug.errors import SeasError
-from seas_aug.generate.writer import MANIFEST, read_manifest
+from seas_aug.generate.writer import MANIFEST, first_of_each, read_manifest
 
 
-def normal_images(folder: Path) -> list[Path]:
-    """Return the generated normal images of a folder, in the manifest's order.
+def normal_images(folder: Path, most: int | None = None) -> list[Path]:
+    """Return the generated normal images of a folder, by number.
 
     Args:
         folder: what ``seas-aug generate --normal`` wrote.
+        most: how many, the first ones; None for all.
 
     Raises:
         SeasError: no manifest, no normal image in it, or one is missing.
     """
-    records = [record for record in read_manifest(folder) if record["folder"] == NORMAL_FOLDER]
-    files = [folder / record["file"] for record in records if record["file"]]  # a refused seed has none
+    records = [record for record in first_of_each(read_manifest(folder), most) if record["folder"] == NORMAL_FOLDER]
+    files = [folder / record["file"] for record in records]
     if not files:
         message = f"{folder / MANIFEST} lists no normal image; run `seas-aug generate` with --normal."
         raise SeasError(message)

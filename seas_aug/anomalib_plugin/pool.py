@@ -18,7 +18,7 @@ from seas_aug.anomalib_plugin.sources import Triple
 from seas_aug.data.decode import read_mask, read_rgb
 from seas_aug.data.images import resize_mask
 from seas_aug.errors import SeasError
-from seas_aug.generate.writer import MANIFEST
+from seas_aug.generate.writer import MANIFEST, first_of_each
 from seas_aug.generate.writer import read_manifest as read_lines
 
 
@@ -126,6 +126,7 @@ class PairPool(TriplePool[PoolEntry]):
         anomaly_types: only these types (``a+b`` for recombined ones); None takes all of them.
         cache_bytes: bound on the decoded pictures kept in memory.
         without: pairs that are not to be drawn.
+        most: pairs of each type; the folder may hold more, which were made for something else. None takes all.
 
     Raises:
         SeasError: no manifest, a file that is missing, an unknown type, or no pair at all.
@@ -137,9 +138,10 @@ class PairPool(TriplePool[PoolEntry]):
         anomaly_types: Sequence[str] | None = None,
         cache_bytes: int = 512 * 2**20,
         without: Sequence[PoolEntry] = (),
+        most: int | None = None,
     ) -> None:
         self.folder = Path(folder)
-        entries = read_manifest(self.folder)
+        entries = read_manifest(self.folder, most)
         known = sorted({entry.anomaly_type for entry in entries})
         wanted = {name if name in known else "+".join(sorted(name.split("+"))) for name in anomaly_types or ()}
         unknown = sorted(wanted - set(known))
@@ -163,21 +165,22 @@ class PairPool(TriplePool[PoolEntry]):
         )
 
 
-def read_manifest(folder: Path) -> list[PoolEntry]:
+def read_manifest(folder: Path, most: int | None = None) -> list[PoolEntry]:
     """Read the triples that a generated folder's manifest lists; generated normal images have no mask and are skipped.
 
     Args:
         folder: folder with ``manifest.jsonl``.
+        most: pairs of each type, the first ones; None for all.
 
     Returns:
-        The triples in the manifest's order.
+        The triples, by type and number.
 
     Raises:
         SeasError: the manifest or a file is missing, or there is no pair.
     """
     entries = []
     manifest = folder / MANIFEST
-    for record in read_lines(folder):
+    for record in first_of_each(read_lines(folder), most):
         image, mask, reference = record["file"], record["mask"], record["reference"]
         if not mask or not reference:
             continue

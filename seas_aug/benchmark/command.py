@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from seas_aug.artifact.atomic import atomic_write_text
+from seas_aug.artifact.lock import only_writer
 from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.devices import check_devices
 from seas_aug.benchmark.estimate import cell_work, seas_work
@@ -67,6 +68,11 @@ def run_benchmark(config: BenchmarkConfig, write_report: ReportWriter | None = N
     plan_cells(grids, [entry.root.name for entry in config.categories], config.seeds, {})
     textures = textures_of(config.textures)
     check_devices(config.devices)
+    with only_writer(config.output, "benchmarking"):
+        return _run(config, textures, write_report)
+
+
+def _run(config: BenchmarkConfig, textures: dict[str, str], write_report: ReportWriter | None) -> dict[str, Any]:
     store = CellStore(config.output / "cells")
     schedule = Schedule(config, textures, store)
     store.tidy()

@@ -23,12 +23,16 @@ class CategoryFolders:
         run: run folder of ``seas-aug finetune``; its ``split.json`` tells which images are no test images.
         generated: what ``seas-aug generate`` made with it.
         groups: CSV with ``folder,file,group``; None takes ``groups.csv`` in ``root`` if it is there.
+        pairs: pairs of each type that are trained on; None for all that are there.
+        normals: generated normal images that are trained on; None for all that are there.
     """
 
     root: Path
     run: Path
     generated: Path
     groups: Path | None = None
+    pairs: int | None = None
+    normals: int | None = None
 
     @property
     def name(self) -> str:

@@ -183,7 +183,11 @@ def detect(cell: Cell, folders: CategoryFolders, textures: Path | None = None) -
         model = variant.make(size, str(textures))
         source: Any = cell.source
         augmentation = SeasAugmentation(
-            run=str(folders.run), generated=str(folders.generated), source=source, seed=cell.seed
+            run=str(folders.run),
+            generated=str(folders.generated),
+            source=source,
+            num_images=folders.normals if variant.one_class else folders.pairs,
+            seed=cell.seed,
         )
         output = Path(folder) / "anomalib"
         engine, _ = train_detector(model, folders.root, [augmentation], output, steps, batch_size, cell.seed)

@@ -24,20 +24,23 @@ from seas_aug.data.decode import content_hash
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
-from seas_aug.generate.writer import made_from, read_manifest
+from seas_aug.generate.writer import first_of_each, made_from, read_manifest
 
 logger = logging.getLogger(__name__)
 
 
-def folders_of(entry: CategoryEntry, output: Path) -> CategoryFolders:
+def folders_of(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     """Return where everything of a category lies, or will lie.
 
     Args:
         entry: the category.
-        output: the benchmark's folder.
+        config: of the benchmark; its numbers of images hold for what it generates itself, and a folder that was given
+            is used whole.
     """
-    own = output / "seas" / entry.root.name
-    return CategoryFolders(entry.root, entry.run or own / "run", entry.generated or own / "generated", entry.groups)
+    own = config.output / "seas" / entry.root.name
+    generated, run = entry.generated or own / "generated", entry.run or own / "run"
+    most = (None, None) if entry.generated else (config.pairs, config.normals)
+    return CategoryFolders(entry.root, run, generated, entry.groups, *most)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def finished(entry: CategoryEntry, config: BenchmarkConfig, code: int) -> Prepar
     Returns:
         The category; with an error where SeaS failed, on the only one too: its opponents are being measured.
     """
-    note, folders = _note_of(entry, config), folders_of(entry, config.output)
+    note, folders = _note_of(entry, config), folders_of(entry, config)
     try:
         if note.is_file():
             raise SeasError(note.read_text(encoding="utf-8"))
@@ -137,12 +140,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _alone(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
-    return without_seas(entry, config.output, config.seas_settings().data.num_normals)
+    return without_seas(entry, config)
 
 
 def _begun(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     """Return where the split lies: that of a run, given or made here, as it may be of older images; or a new one."""
-    folders = folders_of(entry, config.output)
+    folders = folders_of(entry, config)
     there = entry.run is not None or (folders.run / "split.json").is_file()
     return folders if there else _alone(entry, config)
 
@@ -167,7 +170,7 @@ def prepare(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     Raises:
         SeasError: fine-tuning or generating is not possible.
     """
-    folders = folders_of(entry, config.output)
+    folders = folders_of(entry, config)
     chosen = config.seas_settings()
     if not needs_seas(config.grids()):
         return _begun(entry, config)
@@ -209,18 +212,18 @@ def _seconds_file(category: str, output: Path) -> Path:
     return output / "seas" / f"{category}.seconds"
 
 
-def without_seas(entry: CategoryEntry, output: Path, num_normals: int | None) -> CategoryFolders:
+def without_seas(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolders:
     """Write the split, which says what is tested on, into a folder that fine-tuning does not know.
 
     Args:
         entry: the category.
-        output: the benchmark's folder.
-        num_normals: normal images that SeaS would be fine-tuned on; None for all.
+        config: of the benchmark.
 
     Raises:
         SeasError: the category cannot be used.
     """
-    folders = dataclasses.replace(folders_of(entry, output), run=output / "split" / entry.root.name)
+    folders = dataclasses.replace(folders_of(entry, config), run=config.output / "split" / entry.root.name)
+    num_normals = config.seas_settings().data.num_normals
     category = read_mvtec_folder(entry.root)
     split = select_few_shot(category, str(entry.few_shot), entry.groups)
     folders.run.mkdir(parents=True, exist_ok=True)
@@ -287,7 +290,11 @@ def pairs_of(folders: CategoryFolders) -> dict[str, str]:
             "it has seen; give the run that it was made with, or generate from this one."
         )
         raise SeasError(message)
-    return {"model": model, "pairs": _digest(entries)}
+    used = [
+        *(entry for entry in first_of_each(entries, folders.pairs) if entry["mask"]),
+        *(entry for entry in first_of_each(entries, folders.normals) if not entry["mask"]),
+    ]
+    return {"model": model, "pairs": _digest(used)}
 
 
 def _digest(parts: Any) -> str:

@@ -64,7 +64,7 @@ def make_images(
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, source, anomaly_type))
     if source == "seas":
-        pool = PairPool(folders.generated, [anomaly_type])
+        pool = PairPool(folders.generated, [anomaly_type], most=folders.pairs)
         images, masks, _ = pool.draw(generator, min(count, len(pool)), (size, size))
     elif source == "cutpaste":
         split, category = load_split(folders.run / "split.json").split, read_mvtec_folder(folders.root)
@@ -135,7 +135,7 @@ def measure_quality(
             continue
         (real, _), (shots, shot_masks) = _load(tested, size), _load(samples, size)
         # As many of every source as there are pairs: IC-LPIPS grows with the number of images.
-        number = min(count, len(PairPool(folders.generated, [name])))
+        number = min(count, len(PairPool(folders.generated, [name], most=folders.pairs)))
         images, masks = make_images(folders, source, name, number, size, seed, textures)
         inside = defects_alone(shots, shot_masks), defects_alone(images, masks)
         distance = _distance(features, real)

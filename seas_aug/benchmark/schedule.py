@@ -61,7 +61,7 @@ class Schedule:
     def measurement(self) -> Measurement:
         """Return what measures all of them."""
         folders = {
-            name: folders_of(entry, self._config.output) if name in self._begun_alone else self._ready[name].folders
+            name: folders_of(entry, self._config) if name in self._begun_alone else self._ready[name].folders
             for name, entry in self._entries.items()
         }
         return Measurement(folders, self._store, self._config.textures, self._begun_alone)

@@ -91,7 +91,7 @@ class TrainingBatches(Dataset):
         elif source == "placed_paste":
             self.pool = PlacedPastePool(split, saved.normals)
         elif source == "seas":
-            self.pool = PairPool(folders.generated)
+            self.pool = PairPool(folders.generated, most=folders.pairs)
         self.settings, self.seed = settings, seed
         self._order = torch.Generator().manual_seed(derive_seed(seed, "pool"))  # the pool hands out in turn
 

@@ -265,6 +265,22 @@ def read_manifest(output: Path) -> list[dict[str, Any]]:
     return [entry for line in lines if (entry := _parse_line(line, path)) is not None]
 
 
+def first_of_each(entries: Sequence[dict[str, Any]], most: int | None) -> list[dict[str, Any]]:
+    """Return the first accepted images of every folder, as if no more had been asked for.
+
+    Args:
+        entries: of a manifest.
+        most: images of each folder; None for all.
+    """
+    kept: Counter[str] = Counter()
+    chosen = []
+    for entry in sorted(entries, key=lambda entry: (entry["folder"], entry["index"])):
+        kept[entry["folder"]] += bool(entry["file"])
+        if entry["file"] and (most is None or kept[entry["folder"]] <= most):
+            chosen.append(entry)
+    return chosen
+
+
 def pairs_made(output: Path) -> dict[str, int]:
     """Return how many images of each folder have ever been made, those that were retired among them.
 
