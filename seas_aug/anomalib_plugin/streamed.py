@@ -17,6 +17,7 @@ import torch
 from seas_aug.anomalib_plugin.pool import PairPool, read_manifest
 from seas_aug.anomalib_plugin.sources import Triple
 from seas_aug.artifact.atomic import clear_disk_errors
+from seas_aug.artifact.lock import holder
 from seas_aug.errors import SeasError
 from seas_aug.generate.stream import LOCKED, STOP, StreamSettings, why_ended
 from seas_aug.generate.writer import MANIFEST, pairs_made
@@ -30,6 +31,9 @@ _PATIENCE_FOR_PAIRS = 60.0  # seconds that training waits for new pairs before i
 # Seconds without any new pair after which a process that cannot ask for one itself draws nevertheless: ranks draw not
 # quite alike, and the first could be waiting for this one. Less than the 10 minutes that NCCL waits for a rank.
 _PATIENCE_FOR_OTHERS = 300.0
+# Seconds without any new pair after which nobody makes one any more, whatever its process seems to do: a batch of
+# Stable Diffusion takes minutes on a CPU. Where another process has the stream, that process may be gone.
+_LONGEST_WAIT, _LONGEST_WAIT_FOR_OTHERS = 3600.0, 600.0
 
 
 class Producer:
@@ -280,6 +284,7 @@ class StreamedPool(PairPool):
                 )
             if not self._producer.is_running and now - renewed > _PATIENCE_FOR_OTHERS:
                 self._waived += self._lacking(n, max_uses)
+            _check_wait(self._producer, self.folder, now - renewed)
 
     def _lacking(self, n: int, max_uses: int) -> int:
         """Return how many draws too many n more would be."""
@@ -320,10 +325,11 @@ def wait_for(producer: Producer | Follower, folder: Path, types: Sequence[str], 
         count: pairs of each type.
 
     Raises:
-        SeasError: the producer ended before.
+        SeasError: the producer ended before, or no pair came for very long.
     """
     from tqdm import tqdm
 
+    since = time.monotonic()
     with tqdm(total=count * len(types), unit="pair", desc="first pairs") as progress:
         while True:
             try:
@@ -331,10 +337,20 @@ def wait_for(producer: Producer | Follower, folder: Path, types: Sequence[str], 
             except SeasError:
                 entries = []  # none yet
             there = [min(count, sum(entry.anomaly_type == name for entry in entries)) for name in types]
+            if sum(there) > progress.n:
+                since = time.monotonic()
             progress.update(sum(there) - progress.n)
             if min(there) >= count:
                 return
             why = producer.why_ended()
             if why is not None:
                 raise SeasError(f"no pairs for {folder}: {why}")
+            _check_wait(producer, folder, time.monotonic() - since)
             time.sleep(_PAUSE)
+
+
+def _check_wait(producer: Producer | Follower, folder: Path, waited: float) -> None:
+    if waited > (_LONGEST_WAIT if producer.is_running else _LONGEST_WAIT_FOR_OTHERS):
+        who = f"process {producer.pid}" if producer.is_running else holder(folder) or "no process"
+        message = f"{folder}: no new pair came for {waited / 60:.0f} min ({who} makes them); end that process if it "
+        raise SeasError(message + "hangs, and run the same command again.")

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from seas_aug.config.check import check
 from seas_aug.config.data import DataConfig
 from seas_aug.config.method import AttentionConfig, GeneratorConfig, MaskConfig, PromptConfig
 from seas_aug.config.sampling import SamplingConfig
@@ -29,7 +31,7 @@ class FineTuneConfig:
             of the quirks alone give both runs ``generator.limit_timesteps: false`` and ``masks.from_base: false``.
         precision: Lightning precision; None takes bf16-mixed where the hardware has it.
         accelerator: Lightning accelerator.
-        devices: Lightning devices.
+        devices: Lightning's, of which one is used: ``1``, or the number of a GPU as ``[1]``.
         preview_every: optimiser updates between preview grids; 0 switches them off.
         checkpoint_every: optimiser updates between checkpoints.
     """
@@ -49,3 +51,11 @@ class FineTuneConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        one = str(self.devices).strip() == "1" or re.fullmatch(r"\[\s*\d+\s*\]|\d+\s*,", str(self.devices).strip())
+        check(
+            bool(one),
+            f"devices is {self.devices}; SeaS is fine-tuned by one process on one device, whose noise others would "
+            "draw again: give 1, or the number of a GPU in brackets such as [1].",
+        )

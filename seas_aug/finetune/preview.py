@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from seas_aug.artifact.atomic import atomic_write
+from seas_aug.errors import SeasError
 
+logger = logging.getLogger(__name__)
 Draw = Callable[[], Tensor]
 
 
@@ -31,14 +34,20 @@ class PreviewGrid(lightning.Callback):
         self._last = 0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object) -> None:
-        """Draw after the update, in evaluation mode and without touching the training's random numbers."""
+        """Draw after the update, in evaluation mode and without touching the training's random numbers.
+
+        A drawing that fails is left out with a warning, and the training goes on.
+        """
         step = trainer.global_step
         if not self.every or step % self.every or step == self._last or not trainer.is_global_zero:
             return
         self._last = step
         module.eval()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            save_grid(self.draw(), self.folder / f"{self.name}_{step:06d}.png")
+            try:
+                save_grid(self.draw(), self.folder / f"{self.name}_{step:06d}.png")
+            except (SeasError, RuntimeError, ValueError) as error:  # a picture is not worth a training
+                logger.warning("the preview after update %d is left out: %s", step, str(error).partition("\n")[0])
         module.train()
 
 

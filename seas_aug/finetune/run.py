@@ -4,27 +4,23 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import gc
 import logging
-import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 from tqdm import tqdm
 
-from seas_aug.artifact.atomic import LEFTOVER_SUFFIX, atomic_folder, atomic_write_text, recover_folder, remove_leftovers
-from seas_aug.artifact.code import TRAINING, code_version
+from seas_aug.artifact.atomic import atomic_folder, atomic_write_text
 from seas_aug.artifact.lock import only_writer
-from seas_aug.artifact.record import Record, read_record, write_record
-from seas_aug.base.load import BaseModels, base_hash, load_base, resolve_base
-from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
+from seas_aug.artifact.record import Record, write_record
+from seas_aug.base.load import BaseModels, load_base, resolve_base
+from seas_aug.config import DrawConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.category import Category, read_mvtec_folder
 from seas_aug.data.datamodule import FewShotDataModule, choose_normals
 from seas_aug.data.decode import read_mask, read_rgb
-from seas_aug.data.few_shot import FewShotSplit, content_hash, select_few_shot
+from seas_aug.data.few_shot import FewShotSplit, select_few_shot
 from seas_aug.data.images import check_category_images, load_image, load_mask
 from seas_aug.data.pictures import Pictures, needed_sides, read_pictures
 from seas_aug.data.split_file import save_split
@@ -33,20 +29,18 @@ from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.draw.references import ArrayReferences, FileReferences, References
 from seas_aug.draw.sample import solver
 from seas_aug.errors import SeasError
+from seas_aug.finetune.batches import is_out_of_memory, with_smaller_batches
 from seas_aug.finetune.generator_module import GeneratorModule, visited_timesteps
 from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.finetune.optimiser import count_updates
 from seas_aug.finetune.preview import PreviewGrid
 from seas_aug.finetune.preview_rows import generator_rows, mask_rows
+from seas_aug.finetune.run_folder import check_same, is_finished, is_model, made_from, remove_intermediate, tidy
 from seas_aug.finetune.training import MakeData, fit
 from seas_aug.prompt.embedding import add_prompt_tokens, merge_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 
 logger = logging.getLogger(__name__)
-# What may differ between a run and its continuation.
-_FREE_SETTINGS = ("output", "base", "precision", "accelerator", "devices", "preview_every", "checkpoint_every")
-_WHERE_DATA_LIES = ("root", "datamodule", "few_shot", "groups")
-_INTERMEDIATE = ("generator", "checkpoints")
 
 
 def finetune(config: FineTuneConfig) -> Path:
@@ -66,24 +60,52 @@ def finetune(config: FineTuneConfig) -> Path:
     category = read_category(config)
     split = select_few_shot(category, str(config.data.few_shot), config.data.groups)
     normals = choose_normals(category.normals, config.data.num_normals)
-    if not _is_finished(config.output):
+    if not is_finished(config.output):
         check_category_images(split, normals)
-    record = _made_from(config, split, normals)
-    _check_same(config.output, record)
-    if not _is_finished(config.output):
+    record = made_from(config, split, normals)
+    check_same(config.output, record)
+    if not is_finished(config.output):
         with only_writer(config.output, "fine-tuning"):
-            _tidy(config.output)
-            _check_same(config.output, record)  # what another process has done meanwhile
-            if not _is_model(config.output / "model"):
-                _train(config, split, normals, record)
-            _remove_intermediate(config.output)
+            tidy(config.output)
+            check_same(config.output, record)  # what another process has done meanwhile
+            if not is_model(config.output / "model"):
+                _train_within_memory(config, split, normals, record)
+            remove_intermediate(config.output)
     return config.output / "model"
+
+
+def _train_within_memory(
+    config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...], record: Record
+) -> None:
+    """Train with as large micro-batches as the memory holds.
+
+    An update learns from as many images as before, but for the first one after the change, which may see fewer:
+    Lightning accumulates by the number of the batch.
+
+    Raises:
+        SeasError: not even one image at a time fits.
+    """
+    while True:
+        try:
+            return _train(config, split, normals, record)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside of the block, so that the failed attempt is not held by its error.
+        gc.collect()
+        torch.cuda.empty_cache()
+        config = with_smaller_batches(config)
+        generator, masks = config.generator, config.masks
+        logger.warning(
+            "out of memory; going on with micro-batches of %d (generator) and %d (masks), %d and %d of them an update.",
+            *(generator.batch_size, masks.batch_size, generator.accumulate, masks.accumulate),
+        )
 
 
 def _train(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...], record: Record) -> None:
     """Do what is left of both stages."""
     pictures = None
-    if not _is_model(config.output / "generator"):
+    if not is_model(config.output / "generator"):
         models = load_base(config.base)
         size = _image_size(config, models)
         # Only now: a refused first attempt leaves no settings behind that the corrected one would differ from.
@@ -104,75 +126,6 @@ def read_category(config: FineTuneConfig) -> Category:
         message = "no data was given; pass --data.root FOLDER (train/good, test/<type>, ground_truth/<type>)."
         raise SeasError(message)
     return read_mvtec_folder(Path(config.data.root))
-
-
-def _is_model(folder: Path) -> bool:
-    return (folder / "model_index.json").is_file()
-
-
-def _in_progress(output: Path) -> bool:
-    """Return whether a run has got so far that it is continued and not begun again."""
-    return any((output / "checkpoints").glob("*/last.ckpt")) or any(
-        _is_model(output / name) for name in ("generator", "model")
-    )
-
-
-def _is_finished(output: Path) -> bool:
-    return _is_model(output / "model") and not any((output / name).exists() for name in _INTERMEDIATE)
-
-
-def _tidy(output: Path) -> None:
-    """Mend or delete what a killed run left half written."""
-    for name in ("generator", "model"):
-        recover_folder(output / name)
-    for leftover in output.glob(f".*{LEFTOVER_SUFFIX}"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
-    for name in ("previews", "log"):
-        remove_leftovers(output / name)
-
-
-def _remove_intermediate(output: Path) -> None:
-    for name in _INTERMEDIATE:
-        shutil.rmtree(output / name, ignore_errors=True)
-
-
-def _made_from(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...]) -> Record:
-    """Return what the run is made from: images and masks by their content, wherever they lie now."""
-    settings = {key: value for key, value in as_plain(config).items() if key not in _FREE_SETTINGS}
-    settings["data"] = {key: value for key, value in settings["data"].items() if key not in _WHERE_DATA_LIES}
-    samples = split.samples
-    data = {
-        "few-shot images": _digest([[one.anomaly_type, content_hash(one.image)] for one in samples]),
-        "few-shot masks": _digest([content_hash(one.mask) for one in samples]),
-        "normal images": _digest([content_hash(path) for path in normals]),
-    }
-    return Record(code_version(TRAINING), base_hash(config.base), settings, data)
-
-
-def _digest(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _check_same(output: Path, record: Record) -> None:
-    """Refuse to continue, or to take for done, what was made from something else.
-
-    Raises:
-        SeasError: other settings, images or masks, or an unfinished run of another version of the code.
-    """
-    if not _in_progress(output):
-        return
-    saved = read_record(output)
-    difference = "version 0.1 of seas-aug" if saved is None else saved.difference(record)
-    if difference is None:
-        return
-    if saved is not None and _is_finished(output) and dataclasses.replace(saved, code=record.code) == record:
-        logger.warning("%s is a finished run of %s; delete it to fine-tune it anew.", output, difference)
-        return
-    message = f"{output} holds a run with {difference}; choose another --output, or delete that folder to start anew."
-    raise SeasError(message)
 
 
 def _image_size(config: FineTuneConfig, models: BaseModels) -> int:
@@ -202,6 +155,7 @@ def _train_generator(
     pictures = read_pictures(split, normals, config.data, size, sides, config.seed)
     pipe = _pipeline(config, models, prompt, size, sides)
     pipe.references, pipe.few_shot = read_references(normals, pipe, config), read_few_shot(split, pipe, config)
+    pipe.check(DrawConfig())  # settings of sampling that cannot be, before the hours and not after them
     rows = generator_rows(pipe, pictures, config)
     fit(
         module,

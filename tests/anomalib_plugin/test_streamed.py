@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from seas_aug.anomalib_plugin import SeasAugmentation, streamed
-from seas_aug.anomalib_plugin.streamed import Producer, StreamedPool, StreamSettings
+from seas_aug.anomalib_plugin.streamed import Follower, Producer, StreamedPool, StreamSettings
 from seas_aug.artifact.record import read_record
 from seas_aug.config import DrawConfig
 from seas_aug.errors import SeasError
@@ -101,7 +101,7 @@ def test_pool_renews_itself_while_it_is_drawn_from(producer: Producer, tmp_path:
     assert len(seen) > 40  # the pool holds twelve at a time
     wait_until(lambda: max(entry["index"] for entry in read_manifest(tmp_path / "pool")) > 30)
     renewed = max(entry["index"] for entry in read_manifest(tmp_path / "pool"))
-    assert renewed <= 6 + 240 / 2  # not faster than stated: one for two that were drawn
+    assert renewed <= 6 + pool.drawn / 2  # not faster than stated: one for two that were drawn
 
 
 def test_dead_producer_is_told_and_training_goes_on(
@@ -328,3 +328,24 @@ def test_callback_starts_and_ends_the_stream(
     again.setup(make_trainer(category), Draem(), "fit")
     assert again._defects is not None and again._defects.pool.folder == folder  # goes on with what is there
     again.teardown(trainer, model, "fit")
+
+
+def test_a_rank_waits_for_the_first_one_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first rank has died before there was a pair, or afterwards."""
+    monkeypatch.setattr(streamed, "_LONGEST_WAIT_FOR_OTHERS", 0.5)
+    started = time.monotonic()
+    with pytest.raises(SeasError, match=r"no new pair came for 0 min \(no process makes them\); end that process"):
+        StreamedPool(Follower(), tmp_path / "pool", ("crack",), first=1)
+    assert time.monotonic() - started < 20
+
+
+def test_a_producer_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    monkeypatch.setattr(streamed, "_LONGEST_WAIT", 0.5)
+    producer = Producer(settings(tmp_path), [sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        with pytest.raises(SeasError, match=rf"no new pair came for 0 min \(process {producer.pid} makes them\)"):
+            StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=1)
+    finally:
+        producer._process.kill()
+        producer.stop()
