@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
@@ -21,16 +20,15 @@ from seas_aug.draw.control import Control, resize_of_run
 from seas_aug.draw.draw import draw_all, draw_first_window
 from seas_aug.draw.few_shot import FewShotDefects
 from seas_aug.draw.gate import GateLimits
+from seas_aug.draw.one_device import OneDevicePipeline, with_exact_masks
 from seas_aug.draw.output import SeaSPipelineOutput
 from seas_aug.draw.references import References, are_grey, load_references, named, own_references
-from seas_aug.draw.sample import SamplerSettings, first_index
+from seas_aug.draw.sample import SamplerSettings, check_mask_steps, first_index
 from seas_aug.errors import SeasError
 from seas_aug.prompt.ua_prompt import UAPrompt
 
-_DiffusionPipeline: Any = DiffusionPipeline  # for the type checker, whom diffusers' own hints lead astray
 
-
-class SeaSPipeline(_DiffusionPipeline):
+class SeaSPipeline(OneDevicePipeline):
     """One product's generator: ``pipe(anomaly_type="crack", num_images=4, seed=0)``.
 
     Args:
@@ -46,13 +44,12 @@ class SeaSPipeline(_DiffusionPipeline):
         official: start from the unscaled latent on a 1500-step schedule, as the authors' code does.
         base: name of the base that was fine-tuned.
         max_timestep: it was fine-tuned on noise of timesteps below this one only; None means all.
-        windows: sizes in pixels of the square windows it was fine-tuned on; none for whole images as squares, as are
-            all models of version 0.1.
+        max_mask_timestep: likewise its mask predictor; None for runs of version 0.1, which did not say.
+        windows: sizes in pixels of the windows it was fine-tuned on; none for whole images as squares (version 0.1).
         resize: how whole images became squares.
     """
 
     _optional_components: ClassVar[list[str]] = ["mask_predictor"]
-    model_cpu_offload_seq = "text_encoder->unet->vae"
 
     def __init__(
         self,
@@ -68,6 +65,7 @@ class SeaSPipeline(_DiffusionPipeline):
         official: bool = False,
         base: str = "",
         max_timestep: int | None = None,
+        max_mask_timestep: int | None = None,
         windows: list[int] | None = None,
         resize: str = "squash",
     ) -> None:
@@ -87,6 +85,7 @@ class SeaSPipeline(_DiffusionPipeline):
             official=official,
             base=base,
             max_timestep=max_timestep,
+            max_mask_timestep=max_mask_timestep,
             windows=list(windows or ()),
             resize=resize,
         )
@@ -111,7 +110,6 @@ class SeaSPipeline(_DiffusionPipeline):
     @property
     def sampling(self) -> SamplingConfig:
         """Default sampling settings of the run."""
-        # The first runs say nothing of these and were made without.
         before = {"guidance_from": "empty", "copied_share": 0.0, "background": "generated"}
         return SamplingConfig(**{**before, **self.config.sampling} if self.config.sampling else {})
 
@@ -134,6 +132,7 @@ class SeaSPipeline(_DiffusionPipeline):
                 "'seas-aug finetune', after it has finished."
             )
             raise SeasError(message)
+        kwargs["torch_dtype"] = with_exact_masks(kwargs.get("torch_dtype"))
         try:
             found = cls.load_config(str(folder)).get("_class_name")
             pipeline = super().from_pretrained(str(folder), **kwargs) if found == cls.__name__ else None
@@ -338,8 +337,9 @@ class SeaSPipeline(_DiffusionPipeline):
         official = self.config.official
         against = self.prompt.normal_prompt() if sampling.guidance_from == "normal" else ""
         settings = SamplerSettings(sampling, sampling.strength, against, official, self.config.max_timestep)
+        self.scheduler.set_timesteps(sampling.num_inference_steps, device="cpu")
+        check_mask_steps(self.scheduler.timesteps, sampling.mask_steps, self.config.max_mask_timestep)
         if not official:
-            self.scheduler.set_timesteps(sampling.num_inference_steps, device="cpu")
             first_index(self.scheduler, settings)
         return settings
 

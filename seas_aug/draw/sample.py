@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
+from seas_aug.errors import SeasError
 from seas_aug.latents.codec import decode_latents, encode_latents
 from seas_aug.latents.start import first_step, official_start_latent, start_latent
 from seas_aug.masks.features import UNetFeatures, decoder_features
@@ -106,6 +107,27 @@ def first_index(scheduler: Any, settings: SamplerSettings) -> int:
     total = scheduler.config.num_train_timesteps
     steps = settings.sampling.mask_steps
     return first_step(total, settings.strength, scheduler.timesteps, steps, settings.max_timestep)
+
+
+def check_mask_steps(timesteps: Tensor, mask_steps: int, limit: int | None) -> None:
+    """Refuse to read masks at more noise than their predictor has seen: they would be wrong without a word.
+
+    Args:
+        timesteps: of the solver, descending, integers ``[S]``.
+        mask_steps: how many of the last ones read the mask.
+        limit: the predictor was trained on timesteps below it only; None if that is not known.
+
+    Raises:
+        SeasError: the first of them is not below the limit.
+    """
+    first = int(timesteps[-min(mask_steps, len(timesteps))])
+    if limit is not None and first >= limit:
+        message = (
+            f"num_inference_steps is {len(timesteps)} and mask_steps {mask_steps}, so that masks would be read from "
+            f"timestep {first} on, but their predictor was trained below {limit} only (masks.max_timestep); give more "
+            "inference steps or fewer mask steps."
+        )
+        raise SeasError(message)
 
 
 def _start(pipe: Any, start: Tensor, seed: int, settings: SamplerSettings) -> Tensor:

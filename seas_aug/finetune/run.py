@@ -241,6 +241,7 @@ def _pipeline(
         official=config.official,
         base=models.name,
         max_timestep=visited_timesteps(int(models.scheduler.config.num_train_timesteps), config),
+        max_mask_timestep=config.masks.max_timestep,
         windows=list(sides),
         resize=config.data.resize,
     )
@@ -249,8 +250,8 @@ def _pipeline(
 def _with_masks(pipe: SeaSPipeline, module: MaskModule) -> SeaSPipeline:
     """Return the pipeline with its mask predictor registered, so that it is saved."""
     parts = {**pipe.components, "mask_predictor": module.predictor.eval()}
-    names = ("ua_prompt", "sampling", "image_size", "official", "base", "max_timestep", "windows", "resize")
-    return SeaSPipeline(**parts, **{name: pipe.config[name] for name in names})
+    settings = {name: value for name, value in pipe.config.items() if not (name.startswith("_") or name in parts)}
+    return SeaSPipeline(**parts, **settings)
 
 
 def read_references(normals: tuple[Path, ...], pipe: SeaSPipeline, config: FineTuneConfig) -> References:

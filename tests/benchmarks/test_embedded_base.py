@@ -18,7 +18,7 @@ from tests.benchmarks.conftest import TYPES
 def generated(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pairs of each type, of which the gate would refuse some: the demo's model has hardly learnt anything."""
     folder = tmp_path_factory.mktemp("generated") / "pairs"
-    generate(demo / "run", folder, 2, settings=DrawConfig(num_inference_steps=6, gate=False), accelerator="cpu")
+    generate(demo / "run", folder, 2, settings=DrawConfig(gate=False), accelerator="cpu")
     return folder
 
 

@@ -302,7 +302,7 @@ def test_mistakes(pipe, arguments, message):
 
 
 def test_noise_beyond_what_was_fine_tuned_on(pipe):
-    pipe.register_to_config(max_timestep=550)
+    pipe.register_to_config(max_timestep=550, max_mask_timestep=None)
     assert len(pipe(None, settings=DrawConfig(strength=0.5)).images) == 1
     assert pipe.check(DrawConfig(strength=0.5)) == [0, 1, 2, 3]
     with pytest.raises(SeasError, match=r"strength is 0.6, but .* below 550 only, .* --sampling.strength 0.6"):
