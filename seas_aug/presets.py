@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+
 from seas_aug.config import (
     AttentionConfig,
     DataConfig,
@@ -12,6 +16,8 @@ from seas_aug.config import (
     SamplingConfig,
     VariationConfig,
 )
+
+_STABLE_DIFFUSION_WIDTH = 1280  # channels of its U-Net's last blocks
 
 
 def paper_preset() -> FineTuneConfig:
@@ -75,3 +81,28 @@ def paper_preset() -> FineTuneConfig:
 
 
 PRESETS = {"default": FineTuneConfig, "paper": paper_preset}
+
+
+def preset_of(base: str) -> str:
+    """Return the name of the preset whose settings a base is made for.
+
+    Args:
+        base: as for :func:`~seas_aug.base.load.load_base`. A hub id counts as Stable Diffusion, whose settings are the
+            published ones; a local folder does so if its U-Net is as wide.
+    """
+    if base.partition("-")[0] == "embedded":
+        return "default"
+    try:
+        widths = json.loads((Path(base) / "unet" / "config.json").read_text(encoding="utf-8"))["block_out_channels"]
+        return "paper" if max(widths) >= _STABLE_DIFFUSION_WIDTH else "default"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "paper"
+
+
+def settings_for(base: str) -> FineTuneConfig:
+    """Return the settings that follow from a base.
+
+    Args:
+        base: as for :func:`~seas_aug.base.load.load_base`.
+    """
+    return dataclasses.replace(PRESETS[preset_of(base)](), base=base)

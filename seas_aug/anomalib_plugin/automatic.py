@@ -26,13 +26,14 @@ from seas_aug.artifact.atomic import atomic_folder, atomic_write_text
 from seas_aug.artifact.code import DRAWING, TRAINING, code_version
 from seas_aug.artifact.lock import CACHE_PATIENCE, only_writer
 from seas_aug.base.load import resolve_base
-from seas_aug.config import DataConfig, DrawConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
+from seas_aug.config import DrawConfig, as_plain
 from seas_aug.data.anomalib_source import category_from_datamodule
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.decode import content_hash
 from seas_aug.data.few_shot import FewShotSplit, find_groups, select_few_shot
 from seas_aug.data.groups import Groups
 from seas_aug.errors import SeasError
+from seas_aug.presets import settings_for
 
 
 @dataclass(frozen=True)
@@ -195,12 +196,13 @@ def stream_folder(settings: AutomaticSettings, run: Path) -> Path:
 def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) -> Path:
     from seas_aug.finetune.run import finetune
 
-    config = FineTuneConfig(
-        base=resolve_base(settings.base),
+    chosen = settings_for(resolve_base(settings.base))
+    config = dataclasses.replace(
+        chosen,
         seed=settings.seed,
-        data=DataConfig(few_shot="1"),
-        generator=GeneratorConfig(max_steps=settings.max_steps),
-        masks=MaskConfig(max_steps=settings.max_steps),
+        data=dataclasses.replace(chosen.data, few_shot="1"),
+        generator=dataclasses.replace(chosen.generator, max_steps=settings.max_steps),
+        masks=dataclasses.replace(chosen.masks, max_steps=settings.max_steps),
     )
     shots = sorted((s.anomaly_type, content_hash(s.image), content_hash(s.mask)) for s in selection.split.samples)
     normals = sorted(content_hash(path) for path in selection.normals)  # others may be in validation or test now

@@ -88,7 +88,8 @@ class BenchmarkConfig:
             measured with ``seas``: a few passes of its network, no training.
         textures: folder of pictures that fill Perlin anomalies, such as DTD's ``images`` (paper). None renders some,
             which are simpler: then the figures of ``perlin`` are no published baseline.
-        preset: settings of SeaS where it is fine-tuned: ``default``, or ``paper`` for Stable Diffusion on a GPU.
+        preset: settings of SeaS where it is fine-tuned: ``default``, or ``paper`` for Stable Diffusion on a GPU; None
+            takes those that ``base`` is made for.
         base: base model where SeaS is fine-tuned; None takes the preset's.
         finetune: other settings of SeaS than the preset's, such as ``{"sampling": {"guidance_scale": 2}}``.
         pairs: generated pairs of each type (paper: 1000); 100 show most of what the embedded base can vary.
@@ -116,7 +117,7 @@ class BenchmarkConfig:
     segmentation_sources: list[str] = field(default_factory=lambda: ["few_shot", "cutpaste", "seas"])
     masks: bool = True
     textures: Path | None = None
-    preset: Literal["default", "paper"] = "default"
+    preset: Literal["default", "paper"] | None = None
     base: str | None = None
     finetune: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairs: int = 100
@@ -161,9 +162,9 @@ class BenchmarkConfig:
         Raises:
             SeasError: a setting that there is not, or a value that it cannot have.
         """
-        from seas_aug.presets import PRESETS
+        from seas_aug.presets import PRESETS, preset_of
 
-        chosen = PRESETS[self.preset]()
+        chosen = PRESETS[self.preset or preset_of(self.base or "embedded")]()
         for part, changed in self.finetune.items():
             try:
                 chosen = dataclasses.replace(chosen, **{part: dataclasses.replace(getattr(chosen, part), **changed)})

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from seas_aug.config import FineTuneConfig, as_plain
-from seas_aug.presets import PRESETS
+from seas_aug.presets import PRESETS, preset_of
 
 _PRESET_NAMES = Literal["default", "paper"]
 
@@ -27,7 +27,10 @@ def build_parser(preset: str = "default") -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="YAML file with these options.")
     parser.add_argument(
-        "--preset", type=_PRESET_NAMES, default=preset, help="Defaults: the embedded base's, or the published ones."
+        "--preset",
+        type=_PRESET_NAMES | None,
+        default=None,
+        help="Defaults: the embedded base's (default), or the published ones (paper); left out, those of the base.",
     )
     parser.add_argument(
         "--few_shot",
@@ -49,6 +52,8 @@ def build_parser(preset: str = "default") -> ArgumentParser:
 def parse(arguments: Sequence[str]) -> FineTuneConfig:
     """Turn arguments into settings: preset, then config file, then options, then the two short options.
 
+    Without ``--preset`` the base decides: one that is not embedded gets the published settings.
+
     Args:
         arguments: without program and command name.
 
@@ -57,9 +62,11 @@ def parse(arguments: Sequence[str]) -> FineTuneConfig:
         SeasError: a value out of its range.
     """
     arguments = list(arguments)
-    namespace = build_parser(_preset_of(arguments)).parse_args(arguments)
-    parser = build_parser(namespace.preset)
-    if namespace.preset != _preset_of(arguments):  # named in the config file
+    shown = _preset_of(arguments)
+    namespace = build_parser(shown).parse_args(arguments)
+    preset = namespace.preset or preset_of(namespace.base)  # named in the config file, or follows from the base
+    parser = build_parser(preset)
+    if preset != shown:
         namespace = parser.parse_args(arguments)
     return _apply_shortcuts(parser.instantiate_classes(namespace))
 

@@ -41,6 +41,7 @@ from seas_aug.prompt.embedding import add_prompt_tokens, merge_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 
 logger = logging.getLogger(__name__)
+_LARGE, _HIGHEST_RATE = 10**8, 1e-4  # weights of a U-Net that is not to be trained as fast as a small one
 
 
 def finetune(config: FineTuneConfig) -> Path:
@@ -107,6 +108,7 @@ def _train(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...
     pictures = None
     if not is_model(config.output / "generator"):
         models = load_base(config.base)
+        check_rates(config, models)
         size = _image_size(config, models)
         # Only now: a refused first attempt leaves no settings behind that the corrected one would differ from.
         atomic_write_text(config.output / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
@@ -126,6 +128,22 @@ def read_category(config: FineTuneConfig) -> Category:
         message = "no data was given; pass --data.root FOLDER (train/good, test/<type>, ground_truth/<type>)."
         raise SeasError(message)
     return read_mvtec_folder(Path(config.data.root))
+
+
+def check_rates(config: FineTuneConfig, models: BaseModels) -> None:
+    """Refuse rates of a small base for a large pretrained one, of which they would leave nothing.
+
+    Raises:
+        SeasError: the U-Net has more than 10^8 weights, and a rate of 10^-4 or more.
+    """
+    size = sum(part.numel() for part in models.unet.parameters())
+    if size > _LARGE and config.generator.unet_lr >= _HIGHEST_RATE:
+        message = (
+            f"generator.unet_lr is {config.generator.unet_lr:g}, a rate for the small embedded base, and the U-Net of "
+            f"{config.base} has {size / 1e6:.0f} million weights; give --preset paper (4e-06), or a rate below "
+            f"{_HIGHEST_RATE:g}."
+        )
+        raise SeasError(message)
 
 
 def _image_size(config: FineTuneConfig, models: BaseModels) -> int:

@@ -86,3 +86,23 @@ def test_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> 
     monkeypatch.setitem(sys.modules, "seas_aug.finetune.run", module)
     finetune.run(["--output", "here"])
     assert "here/model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--base", "embedded"], FineTuneConfig()),
+        (["--base", "CompVis/stable-diffusion-v1-4"], paper_preset()),
+        (["--base", "other/base", "--seed=3"], dataclasses.replace(paper_preset(), base="other/base", seed=3)),
+        (["--preset", "default", "--base", "other/base"], FineTuneConfig(base="other/base")),
+        (["--preset", "paper", "--base", "embedded"], dataclasses.replace(paper_preset(), base="embedded")),
+    ],
+)
+def test_settings_follow_the_base(arguments: list[str], expected: FineTuneConfig) -> None:
+    assert finetune.parse(arguments) == expected
+
+
+def test_settings_follow_the_base_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("base: other/base\nseed: 5\n")
+    found = finetune.parse(["--config", str(tmp_path / "run.yaml")])
+    assert found == dataclasses.replace(paper_preset(), base="other/base", seed=5)
