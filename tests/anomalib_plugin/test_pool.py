@@ -152,3 +152,12 @@ def test_a_folder_of_version_0_1_is_read(tmp_path: Path) -> None:
     assert torch.equal(images[0], rendered.to_tensor(image))
     assert torch.equal(masks[0, 0], torch.from_numpy(mask).float() / 255)
     assert torch.equal(references[0], rendered.to_tensor(rendered.normal(1)))
+
+
+def test_the_first_pairs_of_each_type(category: Path, tmp_path: Path) -> None:
+    folder = rendered.add_normals(rendered.make_generated(tmp_path / "pairs", category, 4))
+    pool = PairPool(folder, most=2)
+    assert [(entry.anomaly_type, entry.image.stem) for entry in pool.entries] == [
+        (name, number) for name in ("hole", "scratch") for number in ("000", "001")
+    ]
+    assert len(PairPool(folder)) == len(PairPool(folder, most=9)) == 8

@@ -9,16 +9,23 @@ from typing import Any
 
 import pytest
 
+from seas_aug.artifact.lock import LOCK, only_writer
+from seas_aug.artifact.record import write_record
+from seas_aug.benchmark import schedule
 from seas_aug.benchmark.command import format_table, plan, run_benchmark
 from seas_aug.benchmark.config import COMPACT_NETWORKS, BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.grid import CategoryFolders
-from seas_aug.benchmark.prepare import data_of, pairs_of, prepare, textures_of
+from seas_aug.benchmark.prepare import data_of, folders_of, pairs_of, prepare, textures_of
+from seas_aug.benchmark.schedule import Schedule
+from seas_aug.benchmark.store import CellStore
 from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.cli.benchmark import is_anomalibs
 from seas_aug.cli.main import main
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
+from seas_aug.generate.writer import made_from
 from seas_aug.report.benchmark_page import write_report
+from tests.anomalib_plugin import rendered
 from tests.generate.fake import make_run
 
 TINY = {"unet": {"architecture": "Unet", "encoder": "resnet18", "options": {"decoder_channels": [32, 16, 16, 8, 8]}}}
@@ -299,3 +306,42 @@ def test_anomalibs_own_benchmark_is_handed_on(tmp_path: Path) -> None:
 
 def test_table_of_nothing() -> None:
     assert format_table([]) == ""
+
+
+def test_fewer_pairs_are_asked_for_than_are_there(folders: CategoryFolders, tmp_path: Path) -> None:
+    """Lowering ``pairs`` trains on so many, and finds the cells again that were measured with so many."""
+    copies = {}
+    for count in (2, 3):
+        generated = rendered.add_normals(rendered.make_generated(tmp_path / str(count), folders.root, count))
+        write_record(generated, made_from(folders.generated))
+        copies[count] = dataclasses.replace(folders, generated=generated)
+    two, three = (pairs_of(copies[count]) for count in (2, 3))
+    assert two != three
+    assert pairs_of(dataclasses.replace(copies[3], pairs=2)) == two
+    assert (
+        pairs_of(dataclasses.replace(copies[3], pairs=3)) == pairs_of(dataclasses.replace(copies[3], pairs=9)) == three
+    )
+    assert pairs_of(dataclasses.replace(copies[3], normals=1)) != three
+    entry = CategoryEntry(folders.root, run=folders.run)
+    made = folders_of(entry, BenchmarkConfig([entry], tmp_path, pairs=7, normals=5))
+    assert (made.pairs, made.normals) == (7, 5)
+    given = folders_of(_config(folders, tmp_path).categories[0], _config(folders, tmp_path))
+    assert (given.pairs, given.normals) == (None, None)  # what was given is used whole
+
+
+def test_another_version_of_the_code_measures_anew(
+    folders: CategoryFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(folders, tmp_path, one_class=[], quality=[], masks=False)
+    before = {cell.key for cell in Schedule(config, {}, CellStore(tmp_path / "cells")).cells()}
+    monkeypatch.setattr(schedule, "code_version", lambda parts: "9.9+abcd")
+    after = {cell.key for cell in Schedule(config, {}, CellStore(tmp_path / "cells")).cells()}
+    assert len(before) == len(after) > 3 and not before & after
+
+
+def test_a_second_benchmark_in_a_folder_is_refused(folders: CategoryFolders, tmp_path: Path) -> None:
+    config = _config(folders, tmp_path / "out", one_class=[], quality=[], masks=False)
+    with only_writer(tmp_path / "out", "benchmarking"):
+        with pytest.raises(SeasError, match="is benchmarking there now; wait for its end or choose another folder"):
+            run_benchmark(config)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [LOCK]
