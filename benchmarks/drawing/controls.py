@@ -145,19 +145,28 @@ def _other_normals(job: Measuring) -> Measured:
     """Return what untouched windows of other images score.
 
     Compared are windows of the same type, each at its own place, where that type occurs: on a part with an outline a
-    place of one image may lie beside the part in another one, and types lie at different places.
+    place of one image may lie beside the part in another one, and types lie at different places. Each image has one
+    partner, and both are in the same fold: drawn on several times, it would else be known again by its texture.
     """
     one, other = _halves(job.material.references)
     rows: tuple[list[int], list[int]] = ([], [])
-    for name in one.anomaly_types:
-        found = [[row for row, entry in enumerate(half.types) if entry == name] for half in (one, other)]
-        for kept, there in zip(rows, found, strict=True):
-            kept.extend(there[: min(map(len, found))])
+    groups: list[str] = []
+    for pair in zip(dict.fromkeys(one.groups), dict.fromkeys(other.groups), strict=False):
+        for name in one.anomaly_types:
+            found = [_rows_of(half, group, name) for half, group in zip((one, other), pair, strict=True)]
+            count = min(map(len, found))
+            groups += ["+".join(pair)] * count
+            for kept, there in zip(rows, found, strict=True):
+                kept.extend(there[:count])
     if len(rows[0]) < 2:
         return not_measured("fewer than two windows in each half")
-    one, other = one.take(rows[0]), other.take(rows[1])
-    one = dataclasses.replace(one, groups=[str(row) for row in range(len(one))])  # pairs of windows
+    one, other = dataclasses.replace(one.take(rows[0]), groups=groups), other.take(rows[1])
     return restored(one, other, job.features.of(one), job.features.of(other))
+
+
+def _rows_of(windows: WindowSet, group: str, name: str) -> list[int]:
+    places = enumerate(zip(windows.groups, windows.types, strict=True))
+    return [row for row, place in places if place == (group, name)]
 
 
 def _novelty(job: Measuring) -> dict[str, Measured]:

@@ -50,7 +50,9 @@ LANDINGS: tuple[Landing, ...] = (
     Landing("prompt_copper", "unchanged", most=0.1),
     Landing("prompt_copper", "as_said", least=0.9),
     Landing("restored", "blurred", "energy.value", most=0.8, copper=False),
-    Landing("restored", "noise", least=0.95, copper=False),
+    # It has to fail the measure. More cannot be asked: in a crack's thin mask, asphalt is nearly as rough.
+    Landing("restored", "noise", least=0.70, copper=False),
+    Landing("restored", "noise", "energy.value", least=1.25, copper=False),
     Landing("restored", "noise", least=0.1, copper=True),  # twice the bar
     Landing("restored", "other_normals", most=0.70, lenient=True, copper=False),
     Landing("restored", "other_normals", "energy.value", least=0.8, most=1.25, lenient=True, copper=False),
