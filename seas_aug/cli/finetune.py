@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from seas_aug.config import FineTuneConfig, as_plain
-from seas_aug.presets import PRESETS
-
-_PRESET_NAMES = Literal["default", "paper"]
+from seas_aug.presets import PRESETS, PresetName
 
 
 def build_parser(preset: str = "default") -> ArgumentParser:
@@ -27,7 +25,10 @@ def build_parser(preset: str = "default") -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="YAML file with these options.")
     parser.add_argument(
-        "--preset", type=_PRESET_NAMES, default=preset, help="Defaults: the embedded base's, or the published ones."
+        "--preset",
+        type=PresetName,
+        default=preset,
+        help="Defaults: the embedded base's, or the published ones (for MVTec AD, VisA, MVTec 3D).",
     )
     parser.add_argument(
         "--few_shot",
@@ -56,12 +57,17 @@ def parse(arguments: Sequence[str]) -> FineTuneConfig:
         SystemExit: help or configuration was printed, or an argument is refused.
         SeasError: a value out of its range.
     """
+    return parse_preset(arguments)[0]
+
+
+def parse_preset(arguments: Sequence[str]) -> tuple[FineTuneConfig, str]:
+    """Return the settings of :func:`parse`, and the name of the preset they began with."""
     arguments = list(arguments)
     namespace = build_parser(_preset_of(arguments)).parse_args(arguments)
     parser = build_parser(namespace.preset)
     if namespace.preset != _preset_of(arguments):  # named in the config file
         namespace = parser.parse_args(arguments)
-    return _apply_shortcuts(parser.instantiate_classes(namespace))
+    return _apply_shortcuts(parser.instantiate_classes(namespace)), namespace.preset
 
 
 def run(arguments: Sequence[str]) -> None:
