@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published method written out slowly, formula by formula, in float64; nothing of seas_aug is used.
 
-Section numbers are those of the specification. Networks of Stable Diffusion (U-Net, autoencoder, text encoder) are given
-as modules in float64; whatever SeaS adds to them is calculated here.
+Section numbers are those of the specification. Networks of Stable Diffusion (U-Net, autoencoder, text encoder) are
+given as modules in float64; whatever SeaS adds to them is calculated here.
 """
 
 from __future__ import annotations
