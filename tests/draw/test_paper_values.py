@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``paper`` preset and ``official`` draw what they drew when they were last brought to the paper; 0.1 still loads.
 
-``recorded.json`` holds what ``paper_values.measured`` gave when both were brought to what ``docs/paper.md`` says: normals
-enlarged without aligned corners, images equally often and turned together, sampled latents, and all that ``official``
-takes from the authors' code. ``tests/parity`` shows that this is right; here any change shows. Before, it held the values
-of commit 9d9fb44, the last one before windows.
+``recorded.json`` holds what ``paper_values.measured`` gave when both were brought to what ``docs/paper.md`` says:
+normals enlarged without aligned corners, images equally often and turned together, sampled latents, and all that
+``official`` takes from the authors' code. ``tests/parity`` shows that this is right; here any change shows. Before, it
+held the values of commit 9d9fb44, the last one before windows.
 """
 
 from __future__ import annotations
