@@ -10,11 +10,11 @@ import pytest
 
 from seas_aug.config import DrawConfig, FineTuneConfig, SamplingConfig
 from seas_aug.errors import SeasError
-from seas_aug.presets import paper_preset
+from seas_aug.presets import PRESETS, paper_preset
 
 
 def test_paper_preset_is_the_published_method():
-    """SeaS specification: sections 1 (rates, batch, no clipping or averaging), 3 (losses), 4.5, 5 and 6."""
+    """SeaS specification: sections 1 (rates, batch, fp32, no clipping or averaging), 3 (losses), 4.5, 5 and 6."""
     config = paper_preset()
     generator = dataclasses.asdict(config.generator)
     assert generator == {
@@ -67,6 +67,21 @@ def test_paper_preset_is_the_published_method():
     assert (config.attention.resolutions, config.attention.include_up_blocks) == ((32, 16), False)
     assert (config.data.image_size, config.data.resize, config.data.num_normals) == (512, "crop", 60)
     assert (config.data.rotate, config.data.flip, config.official) == (True, True, False)
+    assert (config.data.turn_together, config.data.order, config.data.partly_marked) == (True, "images", False)
+    assert (config.precision, sampling.reference_latent, sampling.max_retries) == ("32-true", "sample", 0)
+
+
+def test_paper_presets_of_the_other_datasets():
+    """SeaS specification, sections 2.2, 5 and 6; nothing else differs."""
+    paper, visa, solid = (paper_preset(name) for name in ("mvtec", "visa", "mvtec_3d"))
+    assert (visa.sampling.guidance_scale, visa.data.rotate, visa.data.flip) == (2, False, False)
+    assert (solid.sampling.guidance_scale, solid.data.rotate, solid.data.flip) == (5, True, True)
+    assert visa.data.partly_marked and solid.data.partly_marked
+    for other in (visa, solid):
+        data = dataclasses.replace(other.data, rotate=True, flip=True, partly_marked=False)
+        sampling = dataclasses.replace(other.sampling, guidance_scale=8.0)
+        assert dataclasses.replace(other, data=data, sampling=sampling) == paper
+    assert (PRESETS["paper_visa"](), PRESETS["paper_mvtec_3d"]()) == (visa, solid)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +94,7 @@ def test_paper_preset_is_the_published_method():
         {"background": "white"},
         {"mask_steps": 0},
         {"guidance_from": "nothing"},
+        {"reference_latent": "median"},
     ],
 )
 def test_sampling_out_of_range(values):

@@ -7,12 +7,13 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from seas_aug.benchmark.grid import TaskGrid, needs_seas
 from seas_aug.benchmark.sources import QUALITY_FEATURES, QUALITY_SOURCES, SEGMENTATION_SOURCES
 from seas_aug.config import FineTuneConfig
 from seas_aug.errors import SeasError
+from seas_aug.presets import PRESETS, PresetName, preset_of
 
 # The smallest variants that learn on two CPU cores; a GPU machine names the full ones.
 COMPACT_NETWORKS: dict[str, dict[str, Any]] = {
@@ -88,8 +89,9 @@ class BenchmarkConfig:
             measured with ``seas``: a few passes of its network, no training.
         textures: folder of pictures that fill Perlin anomalies, such as DTD's ``images`` (paper). None renders some,
             which are simpler: then the figures of ``perlin`` are no published baseline.
-        preset: settings of SeaS where it is fine-tuned: ``default``, or ``paper`` for Stable Diffusion on a GPU; None
-            takes those that ``base`` is made for.
+        preset: settings of SeaS where it is fine-tuned: ``default``, or ``paper`` (on VisA and MVTec 3D
+            ``paper_visa``, ``paper_mvtec_3d``) for Stable Diffusion on a GPU; None takes those that ``base`` is made
+            for.
         base: base model where SeaS is fine-tuned; None takes the preset's.
         finetune: other settings of SeaS than the preset's, such as ``{"sampling": {"guidance_scale": 2}}``.
         pairs: generated pairs of each type (paper: 1000); 100 show most of what the embedded base can vary.
@@ -117,7 +119,7 @@ class BenchmarkConfig:
     segmentation_sources: list[str] = field(default_factory=lambda: ["few_shot", "cutpaste", "seas"])
     masks: bool = True
     textures: Path | None = None
-    preset: Literal["default", "paper"] | None = None
+    preset: PresetName | None = None
     base: str | None = None
     finetune: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairs: int = 100
@@ -162,8 +164,6 @@ class BenchmarkConfig:
         Raises:
             SeasError: a setting that there is not, or a value that it cannot have.
         """
-        from seas_aug.presets import PRESETS, preset_of
-
         chosen = PRESETS[self.preset or preset_of(self.base or "embedded")]()
         for part, changed in self.finetune.items():
             try:

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from seas_aug.config import FineTuneConfig, as_plain
-from seas_aug.presets import PRESETS, preset_of
-
-_PRESET_NAMES = Literal["default", "paper"]
+from seas_aug.presets import PRESETS, PresetName, preset_of
 
 
 def build_parser(preset: str = "default") -> ArgumentParser:
@@ -28,9 +26,10 @@ def build_parser(preset: str = "default") -> ArgumentParser:
     parser.add_argument("--config", action="config", help="YAML file with these options.")
     parser.add_argument(
         "--preset",
-        type=_PRESET_NAMES | None,
+        type=PresetName | None,
         default=None,
-        help="Defaults: the embedded base's (default), or the published ones (paper); left out, those of the base.",
+        help="Defaults: the embedded base's, or the published ones (for MVTec AD, VisA, MVTec 3D); left out, those "
+        "that --base is made for.",
     )
     parser.add_argument(
         "--few_shot",
@@ -61,6 +60,11 @@ def parse(arguments: Sequence[str]) -> FineTuneConfig:
         SystemExit: help or configuration was printed, or an argument is refused.
         SeasError: a value out of its range.
     """
+    return parse_preset(arguments)[0]
+
+
+def parse_preset(arguments: Sequence[str]) -> tuple[FineTuneConfig, str]:
+    """Return the settings of :func:`parse`, and the name of the preset they began with."""
     arguments = list(arguments)
     shown = _preset_of(arguments)
     namespace = build_parser(shown).parse_args(arguments)
@@ -68,7 +72,7 @@ def parse(arguments: Sequence[str]) -> FineTuneConfig:
     parser = build_parser(preset)
     if preset != shown:
         namespace = parser.parse_args(arguments)
-    return _apply_shortcuts(parser.instantiate_classes(namespace))
+    return _apply_shortcuts(parser.instantiate_classes(namespace)), preset
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ OWN_COMMANDS = {
     "finetune": "Fine-tune SeaS on one category: normal images and a few defect images with masks.",
     "generate": "Write defect images with masks, and normal images, from a fine-tuned model.",
     "benchmark": "Measure what SeaS gains over Perlin, cut-paste and the real defects alone; or anomalib's benchmark.",
+    "departures": "Print what some settings of finetune do not do as published, and why.",
     "demo": "Run everything on a rendered category and leave a page that shows it.",
 }
 ANOMALIB_COMMANDS = {

@@ -6,7 +6,7 @@ embedded base. Nothing here imports torch, so that the command line can print it
 """
 
 from seas_aug.config.check import as_plain
-from seas_aug.config.data import DataConfig, Resize, VariationConfig, Windows
+from seas_aug.config.data import DataConfig, Order, Resize, VariationConfig, Windows
 from seas_aug.config.finetune import FineTuneConfig, Precision
 from seas_aug.config.method import (
     AttentionConfig,
@@ -16,7 +16,7 @@ from seas_aug.config.method import (
     MaskLoss,
     PromptConfig,
 )
-from seas_aug.config.sampling import Background, DrawConfig, GuidanceFrom, SamplingConfig
+from seas_aug.config.sampling import Background, DrawConfig, GuidanceFrom, ReferenceLatent, SamplingConfig
 
 __all__ = [
     "AttentionConfig",
@@ -29,8 +29,10 @@ __all__ = [
     "LrSchedule",
     "MaskConfig",
     "MaskLoss",
+    "Order",
     "Precision",
     "PromptConfig",
+    "ReferenceLatent",
     "Resize",
     "SamplingConfig",
     "VariationConfig",

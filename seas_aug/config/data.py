@@ -11,6 +11,7 @@ from seas_aug.config.check import check
 
 Resize = Literal["squash", "crop"]
 Windows = Literal["auto", "image"] | tuple[int, ...]
+Order = Literal["types", "images"]
 SMALLEST_WINDOW = 8
 
 
@@ -38,6 +39,12 @@ class DataConfig:
             from upright references and a small base then mixes the directions of a grain; switch it on for products
             that lie in any direction.
         flip: draw no flip, a horizontal or a vertical one.
+        turn_together: turn a normal image as the anomaly image beside it is turned (authors' code). Off, because two
+            draws show more than one.
+        order: what comes equally often in fine-tuning: ``types``, so that a type with few images is learnt as well as
+            one with many, or ``images`` (paper).
+        partly_marked: with ``official``, cells that a mask covers in part belong to the defect, as the authors' code
+            has it for VisA and MVTec 3D ("mask > 0"). Off: those that it covers whole (MVTec AD, "mask == 1").
         num_normals: how many normal images are used, evenly spread over the sorted list; None takes all of them.
         num_workers: data loading processes. Decoded images are cached, so none are needed for small sets.
     """
@@ -52,6 +59,9 @@ class DataConfig:
     resize: Resize = "squash"
     rotate: bool = False
     flip: bool = True
+    turn_together: bool = False
+    order: Order = "types"
+    partly_marked: bool = False
     num_normals: int | None = None
     num_workers: int = 0
 
@@ -62,6 +72,7 @@ class DataConfig:
             self.windows in ("auto", "image") or (len(sizes) > 0 and min(sizes) >= SMALLEST_WINDOW),
             f"data.windows is {self.windows}; give auto, image, or sizes of {SMALLEST_WINDOW} pixels or more.",
         )
+        check(self.order in ("types", "images"), f"data.order is {self.order!r}; give 'types' or 'images'.")
         check(self.windows_per_defect >= 1, f"data.windows_per_defect is {self.windows_per_defect}; give at least 1.")
 
 

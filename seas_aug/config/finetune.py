@@ -24,11 +24,13 @@ class FineTuneConfig:
         output: run folder; an unfinished run in it is continued.
         base: ``embedded``, a local diffusers folder, or a hub id such as ``CompVis/stable-diffusion-v1-4``.
         seed: seed of everything random in fine-tuning.
-        official: turn on the four numeric quirks of the authors' code together (down-block maps counted twice,
-            batch-global min-max, unscaled reference latent noised on a 1500-step schedule, mask branch with batch
-            statistics), to compare with their results. Two settings follow from that: the start from almost pure noise
-            needs all timesteps, and a mask branch with batch statistics cannot go on from the base's. For a comparison
-            of the quirks alone give both runs ``generator.limit_timesteps: false`` and ``masks.from_base: false``.
+        official: calculate as the authors' code does where it departs from what is sound, to compare with their
+            results: batch-global min-max in the DA loss, mask branch with the statistics of the batch, targets by an
+            integer cast, features of one DDPM step further, and a start from the unscaled latent on a 1500-step
+            schedule, down to the last noise level, each seed once. ``seas-aug departures`` lists what is left. Two
+            settings follow from that: both stages see all timesteps, and a mask branch with batch statistics cannot go
+            on from the base's. A mask then depends on the images drawn with it, so on the batch size. For a comparison
+            of the arithmetic alone give both runs ``generator.limit_timesteps: false`` and ``masks.from_base: false``.
         precision: Lightning precision; None takes bf16-mixed where the hardware has it.
         accelerator: Lightning accelerator.
         devices: Lightning's, of which one is used: ``1``, or the number of a GPU as ``[1]``.

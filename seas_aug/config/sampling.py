@@ -12,6 +12,7 @@ from seas_aug.config.check import check
 
 GuidanceFrom = Literal["normal", "empty"]
 Background = Literal["reference", "generated"]
+ReferenceLatent = Literal["mean", "sample"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class SamplingConfig:
         strength: share of the noise that the reference normal starts with; 1 starts from almost pure noise as the
             paper does, lower values keep more of the reference outside the defect. Normal images, and defects that are
             not copied, start so; above 0.4 the embedded base draws blotches instead of a grain.
+        reference_latent: which latent of a reference is noised: the ``mean`` of the autoencoder's posterior, which is
+            the image itself as near as can be, or a ``sample`` of it (paper).
         copied_share: share of the defect images that start from the reference with a few-shot defect copied onto it,
             mirrored (and turned, with ``data.rotate``) and enlarged at random, in place of the reference alone (paper:
             0). A small base cannot invent a crack out of noise: it draws blotches there, while a copied defect it draws
@@ -38,13 +41,15 @@ class SamplingConfig:
         background: ``reference`` puts the real normal image back around the mask, so that only the defect is generated;
             ``generated`` leaves the whole image as it was drawn (paper). The embedded base smooths a fine grain.
         max_retries: a pair that the gate rejects is drawn again with the next seed of its own sequence, so often; then
-            its seed is given up. More than a few only cost time: what fails eight times fails for a reason.
+            its seed is given up. More than a few only cost time: what fails eight times fails for a reason. 0 draws
+            every seed once (paper).
     """
 
     num_inference_steps: int = 20
     guidance_scale: float = 3.0
     guidance_from: GuidanceFrom = "normal"
     strength: float = 0.4
+    reference_latent: ReferenceLatent = "mean"
     copied_share: float = 1.0
     copied_strength: float = 0.15
     mask_threshold: float = 0.3
@@ -57,7 +62,11 @@ class SamplingConfig:
             value = getattr(self, name)
             check(0 < value <= 1, f"sampling.{name} is {value}; give a number above 0 and up to 1.")
         check(0 <= self.copied_share <= 1, f"sampling.copied_share is {self.copied_share}; give a number from 0 to 1.")
-        for name, known in (("guidance_from", ("normal", "empty")), ("background", ("reference", "generated"))):
+        for name, known in (
+            ("guidance_from", ("normal", "empty")),
+            ("background", ("reference", "generated")),
+            ("reference_latent", ("mean", "sample")),
+        ):
             value = getattr(self, name)
             check(value in known, f"sampling.{name} is {value!r}; give {known[0]!r} or {known[1]!r}.")
         check(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training sequence: anomalies of all types mixed, each with an independent normal; item i depends on i alone."""
+"""The training sequence: anomalies of all types mixed, each with a normal; item i depends on i alone."""
 
 from __future__ import annotations
 
@@ -36,12 +36,13 @@ class Draw:
 class MixedDataset(Dataset[dict[str, Any]]):
     """Deterministic sequence of (anomaly image, mask, normal image).
 
-    Every run of K items has each of the K types once, in shuffled order; within a type all pictures are seen before one
-    comes again, and likewise for the normals. So a run that starts at ``start_item`` continues exactly.
+    With ``order: types`` every run of K items has each of the K types once, in shuffled order, and within a type all
+    images are seen before one comes again; with ``order: images`` all images of all types are. Likewise for normals,
+    which are drawn independently. So a run that starts at ``start_item`` continues exactly.
 
     Args:
         pictures: anomalies and normals.
-        config: ``rotate`` and ``flip`` are used.
+        config: ``order``, ``rotate``, ``flip`` and ``turn_together`` are used.
         num_items: length of the dataset.
         seed: base seed of the sequence.
         start_item: position in the sequence of item 0.
@@ -55,10 +56,11 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self._seed = seed
         self._start = start_item
         # Image after image, each with its own windows: one with many is not seen more often.
-        self._of_type = [
-            _by_source(pictures, [i for i, name in enumerate(pictures.types) if name == anomaly_type])
-            for anomaly_type in self.anomaly_types
-        ]
+        # Groups come equally often: the types, or all images as one.
+        self._groups = {
+            name: _by_source(pictures, [i for i, kind in enumerate(pictures.types) if name in ("", kind)])
+            for name in (self.anomaly_types if config.order == "types" else ("",))
+        }
         self._orders: dict[tuple[str, int], list[int]] = {}
 
     def __len__(self) -> int:
@@ -110,21 +112,22 @@ class MixedDataset(Dataset[dict[str, Any]]):
         if not 0 <= index < self._num_items:
             raise IndexError(index)
         item = self._start + index
-        occurrence, place = divmod(item, len(self._of_type))
-        type_index = self._order("types", occurrence, len(self._of_type))[place]
-        members = self._of_type[type_index]
+        occurrence, place = divmod(item, len(self._groups))
+        group = self._order("types", occurrence, len(self._groups))[place]
+        name, members = list(self._groups.items())[group]
         cycle, position = divmod(occurrence, len(members))
-        chosen = self._order(f"type {self.anomaly_types[type_index]}", cycle, len(members))[position]
+        chosen = self._order(f"type {name}", cycle, len(members))[position]
         turn, window = divmod(cycle, len(members[chosen]))
-        shown = self._order(f"windows {type_index} {chosen}", turn, len(members[chosen]))[window]
+        shown = self._order(f"windows {group} {chosen}", turn, len(members[chosen]))[window]
         anomaly = members[chosen][shown]
         cycle, position = divmod(item, self.pictures.num_normals)
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "augmentation", item))
+        turned, other = (draw_augmentation(generator, self._config.rotate, self._config.flip) for _ in range(2))
         return Draw(
             anomaly_index=anomaly,
-            anomaly_augmentation=draw_augmentation(generator, self._config.rotate, self._config.flip),
+            anomaly_augmentation=turned,
             normal_index=self._order("normals", cycle, self.pictures.num_normals)[position],
-            normal_augmentation=draw_augmentation(generator, self._config.rotate, self._config.flip),
+            normal_augmentation=turned if self._config.turn_together else other,
         )
 
     def anomaly(self, index: int, augmentation: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import cv2
 import numpy as np
@@ -145,7 +144,7 @@ def _draw_seen(
     latents, probabilities = draw_windows(call.pipe, starts, seeds, call.prompt, bool(call.types), settings)
     images = decode_pictures(call.pipe, latents, call.grey)
     if call.types:
-        probabilities = _finish_masks(call.pipe, probabilities, images.float() / 255, call.prompt)
+        probabilities = _finish_masks(call, probabilities, images.float() / 255)
     pictures = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images]
     return pictures, [np.ascontiguousarray(probability[0].numpy()) for probability in probabilities]
 
@@ -155,11 +154,12 @@ def _sampler(call: Call, copied: bool) -> SamplerSettings:
     return dataclasses.replace(call.sampler, strength=strength)
 
 
-def _finish_masks(pipe: Any, known: Tensor, images: Tensor, prompt: str) -> Tensor:
-    """Return final probabilities ``[B, 1, S, S]`` on the CPU, one image at a time like everything that is drawn."""
-    device, words = pipe.unet.device, pooled_prompts(pipe.tokenizer, pipe.text_encoder, [prompt])
-    pairs = zip(known.to(device).split(1), (images * 2 - 1).to(device).split(1), strict=True)
-    return torch.cat([pipe.mask_predictor.finish(mask, image, words).cpu() for mask, image in pairs])
+def _finish_masks(call: Call, known: Tensor, images: Tensor) -> Tensor:
+    """Return final probabilities ``[B, 1, S, S]`` on the CPU, drawn one image at a time or together as all else is."""
+    pipe, size = call.pipe, len(known) if call.sampler.official else 1
+    device, words = pipe.unet.device, pooled_prompts(pipe.tokenizer, pipe.text_encoder, [call.prompt])
+    pairs = zip(known.to(device).split(size), (images * 2 - 1).to(device).split(size), strict=True)
+    return torch.cat([pipe.mask_predictor.finish(mask, image, words.expand(size, -1)).cpu() for mask, image in pairs])
 
 
 def _finish_window(

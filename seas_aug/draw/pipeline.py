@@ -41,7 +41,7 @@ class SeaSPipeline(OneDevicePipeline):
         ua_prompt: :meth:`UAPrompt.to_dict` - which tokens stand for which anomaly type.
         sampling: fields of :class:`~seas_aug.config.SamplingConfig`.
         image_size: side of the images in pixels.
-        official: start from the unscaled latent on a 1500-step schedule, as the authors' code does.
+        official: draw as the authors' code does: from the unscaled latent, each seed once, masks by batch statistics.
         base: name of the base that was fine-tuned.
         max_timestep: it was fine-tuned on noise of timesteps below this one only; None means all.
         max_mask_timestep: likewise its mask predictor; None for runs of version 0.1, which did not say.
@@ -185,7 +185,8 @@ class SeaSPipeline(OneDevicePipeline):
         """Draw images.
 
         Image ``i`` depends on its seed, its reference and ``settings`` only: not on the batch size, nor on the other
-        images (on a CPU to the last bit for the same number of threads, on a GPU up to its rounding).
+        images (on a CPU to the last bit for the same number of threads, on a GPU up to its rounding). With ``official``
+        its mask depends on the images of its batch too; the authors draw 10 at a time.
 
         Args:
             anomaly_type: one type; several types to recombine their tokens (an unseen anomaly); None for normal images.
@@ -320,8 +321,9 @@ class SeaSPipeline(OneDevicePipeline):
     def _chosen_sampling(self, settings: DrawConfig) -> SamplingConfig:
         """Return the run's sampling with what is given in its place, checked."""
         chosen = settings.over(self.sampling)
-        # The authors' start is almost pure noise, in which nothing of a copy would be left.
-        if self.few_shot is None or self.config.official:
+        if self.config.official:  # no copy is seen in the authors' start, and a redraw would change batch mates
+            chosen = dataclasses.replace(chosen, copied_share=0.0, max_retries=0)
+        elif self.few_shot is None:
             chosen = dataclasses.replace(chosen, copied_share=0.0)
         limit, steps = self.config.max_timestep, self.scheduler.config.num_train_timesteps
         for value in (chosen.strength, *([chosen.copied_strength] if chosen.copied_share else [])):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
+from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
-from seas_aug.latents.codec import decode_latents, encode_latents
+from seas_aug.latents.codec import decode_latents, latent_statistics
 from seas_aug.latents.start import first_step, official_start_latent, start_latent
 from seas_aug.masks.features import UNetFeatures, decoder_features
 from seas_aug.masks.predictor import probabilities as mask_probabilities
@@ -31,7 +32,8 @@ class SamplerSettings:
         sampling: steps, guidance, mask steps.
         strength: share of the noise that the start gets.
         against: prompt that the guidance leads away from.
-        official: start from the unscaled latent, as the authors' code does.
+        official: start from a sample of the unscaled latent, and predict the masks of all images of a batch together,
+            as the authors' code does.
         max_timestep: fine-tuning saw timesteps below it only; None means all.
     """
 
@@ -76,7 +78,7 @@ def draw_windows(
     timesteps = scheduler.timesteps[begin:]
     for index, timestep in enumerate(timesteps):
         read_mask = defects and index >= len(timesteps) - sampling.mask_steps
-        noise, probability = _predict(pipe, latents, timestep, context, sampling.guidance_scale, read_mask)
+        noise, probability = _predict(pipe, latents, timestep, context, settings, read_mask)
         if probability is not None:
             total += probability / sampling.mask_steps
         latents = scheduler.step(noise, timestep, latents).prev_sample
@@ -133,8 +135,11 @@ def check_mask_steps(timesteps: Tensor, mask_steps: int, limit: int | None) -> N
 def _start(pipe: Any, start: Tensor, seed: int, settings: SamplerSettings) -> Tensor:
     """Return the noised latent ``[1, C, h, w]`` of one picture."""
     image = start[None].to(pipe.unet.device).float() / 127.5 - 1
-    scaled = encode_latents(pipe.vae, image).cpu()
+    mean, deviation = latent_statistics(pipe.vae, image)
+    scaled = mean.cpu()
     noise = start_noise(seed, scaled.shape)
+    if deviation is not None and (settings.official or settings.sampling.reference_latent == "sample"):
+        scaled = scaled + deviation.cpu() * start_noise(derive_seed(seed, "posterior"), scaled.shape)
     if settings.official:
         config = pipe.scheduler.config
         return official_start_latent(
@@ -145,14 +150,17 @@ def _start(pipe: Any, start: Tensor, seed: int, settings: SamplerSettings) -> Te
 
 
 def _predict(
-    pipe: Any, latents: Tensor, timestep: Tensor, context: Tensor, guidance: float, read_mask: bool
+    pipe: Any, latents: Tensor, timestep: Tensor, context: Tensor, settings: SamplerSettings, read_mask: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the guided noise and, if asked for, the mask probabilities of the current latents.
 
     The batch goes through the networks one image at a time on a CPU, where that costs nothing, so that the pixels of an
-    image never depend on how many others are drawn with it.
+    image never depend on how many others are drawn with it. With ``official`` they do: the mask branch takes the
+    statistics of the batch.
     """
-    chunks = latents.split(1) if latents.device.type == "cpu" else (latents,)
+    one_by_one = latents.device.type == "cpu" and not settings.official
+    chunks = latents.split(1) if one_by_one else (latents,)
+    guidance = settings.sampling.guidance_scale
     noises, masks = [], []
     for chunk in chunks:
         with ExitStack() as stack:
@@ -170,8 +178,14 @@ def _predict(
     return torch.cat(noises), torch.cat(masks) if masks else None
 
 
-def solver(scheduler: Any) -> Any:
-    """Return DPM-Solver++ (order 2, midpoint; Lu et al. 2022) for a base's noise schedule."""
+def solver(scheduler: Any, official: bool = False) -> Any:
+    """Return DPM-Solver++ (order 2, midpoint; Lu et al. 2022) for a base's noise schedule.
+
+    Args:
+        scheduler: of the base.
+        official: end at the schedule's least noise, timestep 0, and not without any, as the diffusers of the authors'
+            code does.
+    """
     return DPMSolverMultistepScheduler.from_config(
         scheduler.config,
         algorithm_type="dpmsolver++",
@@ -179,4 +193,5 @@ def solver(scheduler: Any) -> Any:
         timestep_spacing="linspace",
         # Karras noise levels lie between the timesteps, and the start from a reference has to match one.
         use_karras_sigmas=False,
+        final_sigmas_type="sigma_min" if official else "zero",
     )

@@ -89,7 +89,11 @@ class GeneratorModule(lightning.LightningModule):
         anomaly_loss = noise_loss(prediction[:count], noise[:count])
         normal_loss = noise_loss(prediction[count:], noise[count:])
         alignment = da_loss(
-            reduce_maps(store, self.config.official), batch["mask"], self.prompt.normal_tokens, self.config.official
+            reduce_maps(store, self.config.official),
+            batch["mask"],
+            self.prompt.normal_tokens,
+            self.config.official,
+            self.config.data.partly_marked,
         )
         inside = defect_noise_loss(prediction[:count], noise[:count], batch["mask"])
         total = (

@@ -16,6 +16,7 @@ from seas_aug.errors import SeasError
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.optimiser import adamw
 from seas_aug.latents.codec import latent_shape
+from seas_aug.latents.ddpm import ddpm_step
 from seas_aug.latents.start import start_latent
 from seas_aug.masks.features import read_features
 from seas_aug.masks.predictor import MaskPredictor
@@ -78,7 +79,10 @@ class MaskModule(lightning.LightningModule):
         if self.predictor.detail is None or self.global_step % settings.feature_every == 0:
             rows, normals = feature_counts(settings, count)
             features = self._features(batch, generator, rows, normals)
-            losses, found = mask_losses(self.predictor, *features, batch["mask"][:rows], settings.loss)
+            official, partly = self.config.official, self.config.data.partly_marked
+            losses, found = mask_losses(
+                self.predictor, *features, batch["mask"][:rows], settings.loss, official, partly
+            )
         if self.predictor.detail is not None:
             losses["loss_detail"] = self._detail_loss(batch, found, rows, generator)
         self.log_dict({name: value.detach() for name, value in losses.items()}, prog_bar=True, batch_size=count)
@@ -106,20 +110,32 @@ class MaskModule(lightning.LightningModule):
     def _features(
         self, batch: dict[str, Any], generator: torch.Generator, count: int, normals: int
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return U-Net features of the first images and decoder features of the anomalies, at the same noise."""
+        """Return U-Net features of the first images and decoder features of the anomalies, at the same noise.
+
+        With ``official`` those of the decoder are of one random step further (specification, section 4.5).
+        """
         pipe = self.generator
         device = batch["mask"].device
         draw = torch.randn((count + normals, *self.latent_shape), generator=generator).to(device)
         halves = (("anomaly", draw[:count]), ("normal", draw[count:]))
         clean = torch.cat([self._encode(batch, kind, part) for kind, part in halves])
         noise = torch.randn(clean.shape, generator=generator).to(device)
-        timesteps = torch.randint(0, self.config.masks.max_timestep, (len(clean),), generator=generator).to(device)
+        levels = pipe.scheduler.alphas_cumprod
+        last = mask_timesteps(len(levels), self.config)
+        timesteps = torch.randint(0, last, (len(clean),), generator=generator).to(device)
         # Not the solver's add_noise, whose levels follow its sampling steps and not the training schedule.
         noisy = start_latent(pipe.scheduler, clean, noise, timesteps)
         prompts = [pipe.prompt.anomaly_prompt(name) for name in batch["anomaly_type"][:count]]
         prompts += [pipe.prompt.normal_prompt()] * normals
         context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
-        return read_features(pipe.unet, pipe.vae, noisy, timesteps, context, count)
+        if not self.config.official:
+            return read_features(pipe.unet, pipe.vae, noisy, timesteps, context, count)
+        fresh = torch.randn(noisy[:count].shape, generator=generator).to(device)
+
+        def step(predicted: Tensor) -> Tensor:
+            return ddpm_step(levels, noisy[:count], predicted, timesteps[:count], fresh)
+
+        return read_features(pipe.unet, pipe.vae, noisy, timesteps, context, count, step)
 
     def _encode(self, batch: dict[str, Any], kind: str, noise: Tensor) -> Tensor:
         """Return scaled latents ``[B, C, h, w]`` of the first images of one half."""
@@ -131,6 +147,16 @@ class MaskModule(lightning.LightningModule):
         settings = self.config.masks
         groups = [{"params": list(self.predictor.parameters()), "lr": settings.lr}]
         return adamw(groups, settings, len(self.generator.anomaly_types))
+
+
+def mask_timesteps(steps: int, config: FineTuneConfig) -> int:
+    """Return below which timestep noise is drawn: ``masks.max_timestep``, or all with ``official``.
+
+    Args:
+        steps: timesteps of the noise schedule.
+        config: of the run.
+    """
+    return steps if config.official else config.masks.max_timestep
 
 
 def normal_count(settings: MaskConfig, count: int) -> int:

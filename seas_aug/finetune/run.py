@@ -251,7 +251,7 @@ def _pipeline(
         text_encoder=models.text_encoder,
         tokenizer=models.tokenizer,
         unet=models.unet,
-        scheduler=solver(models.scheduler),
+        scheduler=solver(models.scheduler, config.official),
         mask_predictor=models.mask_predictor,
         ua_prompt=prompt.to_dict(),
         sampling=dataclasses.asdict(config.sampling),

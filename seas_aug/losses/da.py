@@ -33,20 +33,26 @@ def _fixed_terms(anomaly: torch.Tensor, normal: torch.Tensor, mask: torch.Tensor
     return (anomaly_term + normal_term).mean()
 
 
-def _official_terms(anomaly: torch.Tensor, normal: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _official_terms(
+    anomaly: torch.Tensor, normal: torch.Tensor, mask: torch.Tensor, partly: bool = False
+) -> torch.Tensor:
     """Return L_anom + L_norm with one minimum and maximum, and one set of selected pixels, for the whole batch."""
 
     def min_max(maps: torch.Tensor) -> torch.Tensor:
         return (maps - maps.min()) / (maps.max() - maps.min()).clamp(min=_TINY)
 
-    selected = (mask == 1).float()
+    selected = (mask > 0 if partly else mask == 1).float()
     anomaly_term = (min_max(anomaly) - mask).square().mean()
     normal_term = ((min_max(normal) - (1 - mask)).square() * selected).sum() / selected.sum().clamp(min=1)
     return anomaly_term + normal_term
 
 
 def da_loss(
-    maps: Mapping[int, torch.Tensor], mask: torch.Tensor, num_normal_tokens: int, official: bool = False
+    maps: Mapping[int, torch.Tensor],
+    mask: torch.Tensor,
+    num_normal_tokens: int,
+    official: bool = False,
+    partly: bool = False,
 ) -> torch.Tensor:
     """Return the DA loss, summed over resolutions.
 
@@ -57,8 +63,10 @@ def da_loss(
         num_normal_tokens: how many of the T tokens are normal ones, at least 1.
         official: the authors' arithmetic: batch-global min-max without epsilon (a division by zero stays guarded),
             masks by plain bilinear to twice the largest resolution and max-pooling, normal term on pixels that are
-            exactly 1. Default is per-image min-max with epsilon and max-pooled masks: one image's loss is independent
-            of the others.
+            exactly 1 (with ``partly`` above 0). Default is per-image min-max with epsilon and max-pooled masks: one
+            image's loss is independent of the others.
+        partly: with ``official``, the normal term takes pixels that are only partly marked too, and pulls them to
+            1 - mask, as the authors' code does for VisA and MVTec 3D.
 
     Returns:
         float32 scalar, at least 0, never NaN for finite maps: empty masks contribute zero (with ``official`` to the
@@ -79,7 +87,7 @@ def da_loss(
         anomaly = tokens[:, num_normal_tokens:].float().mean(dim=1)
         if official:
             small = official_mask(mask, resolution, via=2 * max(maps))[:, 0]
-            total = total + _official_terms(anomaly, normal, small)
+            total = total + _official_terms(anomaly, normal, small, partly)
         else:
             total = total + _fixed_terms(anomaly, normal, shrink_mask(mask, resolution)[:, 0])
     return total

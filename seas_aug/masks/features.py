@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -164,6 +164,7 @@ def read_features(
     timesteps: torch.Tensor,
     context: torch.Tensor,
     decoded: int,
+    step: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return U-Net features of all images, and decoder features of the first of them, at the same noise.
 
@@ -174,7 +175,10 @@ def read_features(
         timesteps: int64, one for all or ``[B]``.
         context: prompt embeddings ``[B, L, D]``.
         decoded: of how many images the decoder's features are read.
+        step: makes the latents that are decoded in place of the noisy ones, from their predicted noise; None decodes
+            the noisy ones.
     """
     with UNetFeatures(unet) as hook:
-        unet(noisy, timesteps, context)
-    return hook.features, decoder_features(vae, noisy[:decoded])
+        predicted = unet(noisy, timesteps, context).sample
+    latents = noisy[:decoded] if step is None else step(predicted[:decoded])
+    return hook.features, decoder_features(vae, latents)

@@ -12,13 +12,14 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
+from torch.nn import functional
 
 from seas_aug.config import MaskConfig
 from seas_aug.errors import SeasError
 from seas_aug.masks.coarse import CoarseBranch
 from seas_aug.masks.detail import DetailBranch
 from seas_aug.masks.features import unet_channels, vae_channels
-from seas_aug.masks.layers import norm_layer, upsample
+from seas_aug.masks.layers import norm_layer
 from seas_aug.masks.refinement import MaskRefinement
 
 if TYPE_CHECKING:
@@ -120,8 +121,9 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.refinements = nn.ModuleList(MaskRefinement(width, channels, official) for channels in vae_channels)
         self.detail = DetailBranch(prompt_channels, detail_width, official) if detail_width else None
         classify = nn.Conv2d(width, 2, 3, padding=1)
-        # Focal loss learns slowly that almost everything is normal; start there (Lin et al. 2017, section 4.1).
-        classify.bias = nn.Parameter(torch.tensor([_FEATURES_PRIOR / 2, -_FEATURES_PRIOR / 2]))
+        if not official:
+            # Focal loss learns slowly that almost everything is normal; start there (Lin et al. 2017, section 4.1).
+            classify.bias = nn.Parameter(torch.tensor([_FEATURES_PRIOR / 2, -_FEATURES_PRIOR / 2]))
         self.head = nn.Sequential(norm_layer(width, official), nn.ReLU(), classify)
 
     @classmethod
@@ -177,17 +179,21 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> MaskLogits:
         """Return mask logits at image and at latent resolution.
 
+        All images go through the head together: the batch statistics of ``official`` are those of anomaly and normal
+        images jointly, as in the authors' code.
+
         Args:
             unet_features: ``UNetFeatures.features``: low [B, C_low, s/2, s/2] and mid [B, C_mid, s, s], float.
-            vae_features: ``VAEDecoderFeatures.features``, one per refinement. None, for normal images: the coarse
-                features are enlarged to image resolution without refinement and go straight to the head, so that
-                normals teach coarse branch and head only (Normal Information Alignment, NIA).
+            vae_features: ``VAEDecoderFeatures.features`` of the first A of the B images, one per refinement. The other
+                images (all of them, with None) are normal: their coarse features are enlarged to image resolution
+                without refinement and go straight to the head, so that normals teach coarse branch and head only
+                (Normal Information Alignment, NIA; specification, section 4.4).
 
         Returns:
             Logits in the predictor's own dtype, float32 unless it was cast.
 
         Raises:
-            ValueError: the number of features is wrong.
+            ValueError: the number of features is wrong, or A is more than B.
         """
         if len(unet_features) != 2 or (vae_features is not None and len(vae_features) != len(self.refinements)):
             raise ValueError(
@@ -197,14 +203,25 @@ class MaskPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]
         with _safe_autocast(unet_features[0].device.type):
             low, mid = (feature.to(self.dtype) for feature in unet_features)
             coarse = self.coarse_branch(low, mid)
-            if vae_features is None:
-                factor = 2 ** len(self.refinements)
-                refined = upsample(coarse, (factor * coarse.shape[-2], factor * coarse.shape[-1]))
-            else:
-                refined = coarse
+            count = len(vae_features[0]) if vae_features else 0
+            if count > len(coarse):
+                raise ValueError(f"VAE features of {count} images with U-Net features of {len(coarse)}.")
+            parts: list[torch.Tensor] = []
+            if vae_features and count:
+                refined = coarse[:count]
                 for refinement, fine in zip(self.refinements, vae_features, strict=True):
                     refined = refinement(refined, fine.to(self.dtype))
-            return MaskLogits(refined=self.head(refined).to(self.dtype), coarse=self.head(coarse).to(self.dtype))
+                parts.append(refined)
+            if count < len(coarse):
+                parts.append(self._enlarged(coarse[count:]))
+            refined = self.head(torch.cat(parts) if len(parts) > 1 else parts[0])
+            return MaskLogits(refined=refined.to(self.dtype), coarse=self.head(coarse).to(self.dtype))
+
+    def _enlarged(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Enlarge coarse features of normal images to image resolution; corners are not aligned, unlike in the MRM."""
+        factor = 2 ** len(self.refinements)
+        size = (factor * coarse.shape[-2], factor * coarse.shape[-1])
+        return functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
 
     def detail_logits(self, known: torch.Tensor, image: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         """Return the logits of the detail branch, ``[B, 2, H, W]`` in the predictor's dtype.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from seas_aug.config import MaskLoss
 from seas_aug.losses.dice import cross_entropy_dice_loss
@@ -25,12 +26,18 @@ def loss_function(loss: MaskLoss) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def mask_losses(
-    predictor: Any, unet_features: list[Tensor], vae_features: list[Tensor], mask: Tensor, loss: MaskLoss = "focal"
+    predictor: Any,
+    unet_features: list[Tensor],
+    vae_features: list[Tensor],
+    mask: Tensor,
+    loss: MaskLoss = "focal",
+    official: bool = False,
+    partly: bool = False,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Return the losses of Refined Mask Prediction, ``loss_refined`` and ``loss_coarse``, and what it predicted.
 
     Normal images, whose target is empty, skip the refinement and so teach coarse branch and head only (Normal
-    Information Alignment).
+    Information Alignment). Both halves go through the predictor in one pass.
 
     Args:
         predictor: the :class:`~seas_aug.masks.predictor.MaskPredictor` that is trained.
@@ -38,27 +45,60 @@ def mask_losses(
         vae_features: of the A anomaly images.
         mask: float ``[A, 1, H, W]`` of 0 and 1.
         loss: which loss both are.
+        official: targets as in the authors' code (:func:`official_targets`), not those above one half with a coarse
+            cell set where any of its pixels is.
+        partly: see :func:`official_targets`.
 
     Returns:
         The losses, and the refined probabilities, float32 ``[A + N, 1, H, W]`` in [0, 1] without gradient.
     """
-    count, normals = len(mask), len(unet_features[0]) - len(mask)
-    anomaly = predictor([feature[:count] for feature in unet_features], vae_features)
-    normal = predictor([feature[count:] for feature in unet_features])
-    refined, coarse = (torch.cat(parts) for parts in zip(anomaly, normal, strict=True))
-    target = with_normals(mask, normals)
+    normals = len(unet_features[0]) - len(mask)
+    refined, coarse = predictor(unet_features, vae_features)
+    weight = 1.0
+    if official:
+        target, small, known = official_targets(mask, normals, coarse.shape[-1], partly)
+        weight = float(known)
+    else:
+        target = with_normals(mask, normals)
+        small = shrink_mask(target, coarse.shape[-1])
     function = loss_function(loss)
-    losses = {
-        "loss_refined": function(refined, target),
-        "loss_coarse": function(coarse, shrink_mask(target, coarse.shape[-1])),
-    }
+    losses = {"loss_refined": weight * function(refined, target), "loss_coarse": weight * function(coarse, small)}
     return losses, probabilities(refined.detach())
+
+
+def official_targets(mask: Tensor, normals: int, size: int, partly: bool = False) -> tuple[Tensor, Tensor, bool]:
+    """Return the targets of the authors' code: an integer cast, so that any value below 1 is background.
+
+    A coarse cell, which a bilinear mean makes of its pixels, is set only where that mean is exactly 1 (specification,
+    sections 4.5 and 4.7).
+
+    Args:
+        mask: float ``[A, 1, H, W]`` in [0, 1].
+        normals: N normal images behind them.
+        size: side of the coarse target.
+        partly: both masks are divided by their largest value in the batch before the cast, as the authors' code does
+            for VisA and MVTec 3D.
+
+    Returns:
+        Targets of 0 and 1, float32 ``[A + N, 1, H, W]`` and ``[A + N, 1, size, size]``, and whether they count: the
+        authors' code skips an update where the largest value it divides by is 0.
+    """
+    both = [mask.float(), interpolate(mask.float(), size=(size, size), mode="bilinear", align_corners=False)]
+    known = not partly or min(float(one.max()) for one in both) > 0
+    if partly and known:
+        both = [one / one.max() for one in both]
+    large, small = ((one >= 1).float() for one in both)
+    return _padded(large, normals), _padded(small, normals), known
+
+
+def _padded(target: Tensor, normals: int) -> Tensor:
+    """Put the empty targets of N normal images behind some."""
+    return torch.cat([target, target.new_zeros((normals, *target.shape[1:]))])
 
 
 def with_normals(mask: Tensor, normals: int) -> Tensor:
     """Return the targets ``[A + N, 1, H, W]`` of 0 and 1 for masks ``[A, 1, H, W]`` and N normal images."""
-    inside = (mask > 0.5).float()
-    return torch.cat([inside, inside.new_zeros((normals, *inside.shape[1:]))])
+    return _padded((mask > 0.5).float(), normals)
 
 
 def detail_loss(

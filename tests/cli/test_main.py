@@ -91,7 +91,10 @@ def test_other_errors_stay_visible(error: BaseException, monkeypatch: pytest.Mon
 
 def test_unknown_command(capsys: pytest.CaptureFixture) -> None:
     assert main(["nonsense"]) == 2
-    assert "'nonsense' is no command; give one of finetune, generate, benchmark, demo, train" in capsys.readouterr().err
+    assert (
+        "'nonsense' is no command; give one of finetune, generate, benchmark, departures, demo, train"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def split(category):
     return select_few_shot(category, "1")
 
 
-def _dataset(split, category, num_items=90, seed=3, start_item=0):
-    config = DataConfig(rotate=True)
+def _dataset(split, category, num_items=90, seed=3, start_item=0, **changes):
+    config = DataConfig(rotate=True, **changes)
     return MixedDataset(Squares(split, category.normals, config, 16), config, num_items, seed, start_item)
 
 
@@ -42,6 +42,25 @@ def test_types_images_and_normals_are_seen_equally_often(category, split):
     images = Counter(draw.anomaly_index for draw in draws)
     assert {images[i] for i in range(3)} == {14} and {images[i] for i in range(3, 9)} == {7}
     assert set(Counter(draw.normal_index for draw in draws).values()) == {12}
+
+
+def test_images_of_all_types_are_seen_equally_often_if_asked_for(category, split):
+    """Of the 9 images 3 are cracks; every pass has each image once, in an order of its own."""
+    dataset = _dataset(split, category, num_items=36, order="images")
+    seen = [dataset.draw(i).anomaly_index for i in range(36)]
+    passes = [seen[start : start + 9] for start in range(0, 36, 9)]
+    assert all(sorted(one) == list(range(9)) for one in passes)
+    assert len({tuple(one) for one in passes}) > 1
+    with pytest.raises(SeasError, match=r"data\.order is 'names'"):
+        _dataset(split, category, order="names")
+
+
+def test_normals_are_turned_as_their_anomalies_if_asked_for(category, split):
+    together, apart = _dataset(split, category, turn_together=True), _dataset(split, category)
+    draws = [(together.draw(i), apart.draw(i)) for i in range(60)]
+    assert all(one.normal_augmentation == one.anomaly_augmentation for one, _ in draws)
+    assert all(one.anomaly_augmentation == other.anomaly_augmentation for one, other in draws)
+    assert len({one.normal_index for one, _ in draws}) == 7  # still any of them
 
 
 def test_normals_do_not_follow_the_anomalies(category, split):

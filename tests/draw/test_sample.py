@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from seas_aug.config import SamplingConfig
+from seas_aug.data.seeds import derive_seed
 from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.draw.references import is_grey_picture
-from seas_aug.draw.sample import SamplerSettings, decode_pictures, draw_windows
+from seas_aug.draw.sample import SamplerSettings, decode_pictures, draw_windows, start_noise
 from seas_aug.prompt.embedding import encode_prompts
 from tests.draw.helpers import pixels
 
@@ -37,16 +39,22 @@ def first_pass(pipe, settings):
     seen = []
     with torch.no_grad(), pipe.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[:2])):
         draw_windows(pipe, pixels(pipe, [1, 0]), SEEDS, "a <ob1>", False, settings)
-    timesteps = [int(timestep) for _, timestep in seen[::2]]  # one image at a time on a CPU
-    assert all(torch.equal(latents[0], latents[1]) for latents, _ in seen)  # with and without prompt
-    return timesteps, torch.cat([seen[0][0][:1], seen[1][0][:1]])
+    alone = 1 if settings.official else 2  # on a CPU one image at a time, unless official
+    timesteps = [int(timestep) for _, timestep in seen[::alone]]
+    halves = [latents.chunk(2) for latents, _ in seen]  # with and without prompt
+    assert all(torch.equal(*pair) for pair in halves)
+    return timesteps, torch.cat([half for half, _ in halves[:alone]])
 
 
-def clean_and_noise(pipe):
-    """Return unscaled latents of the references, and the noise of the seeds."""
+def clean_and_noise(pipe, sample=False):
+    """Return unscaled latents of the references (the posterior's mean or a sample), and the noise of the seeds."""
     images = pixels(pipe, [1, 0]).float() / 127.5 - 1
     with torch.no_grad():
-        clean = torch.cat([pipe.vae.encode(image[None]).latent_dist.mean for image in images])
+        posteriors = [pipe.vae.encode(image[None]).latent_dist for image in images]
+    clean = torch.cat([posterior.mean for posterior in posteriors])
+    if sample:
+        own = torch.cat([start_noise(derive_seed(seed, "posterior"), (1, 4, 8, 8)) for seed in SEEDS])
+        clean = clean + torch.cat([posterior.std for posterior in posteriors]) * own
     noise = [torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed)) for seed in SEEDS]
     return clean, torch.cat(noise)
 
@@ -64,10 +72,22 @@ def test_noise_matches_the_first_timestep(pipe, strength, first):
     torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_sampled_start(pipe):
+    """The paper preset's; another draw than that of the noise, so that they do not go together."""
+    settings = solver_settings(20, 3.0, 1.0, 3)
+    sampling = dataclasses.replace(settings.sampling, reference_latent="sample")
+    _, latents = first_pass(pipe, dataclasses.replace(settings, sampling=sampling))
+    clean, noise = clean_and_noise(pipe, sample=True)
+    assert not torch.allclose(clean, clean_and_noise(pipe)[0], atol=1e-3)
+    level = float(cumulative(1000)[999])
+    expected = level**0.5 * clean * pipe.vae.config.scaling_factor + (1 - level) ** 0.5 * noise
+    torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_official_start(pipe):
-    """The only thing that the switch changes in sampling: an unscaled latent, noised by 1500 betas."""
+    """An unscaled, sampled latent, noised by 1500 betas."""
     timesteps, latents = first_pass(pipe, solver_settings(20, 3.0, 1.0, 3, official=True))
-    clean, noise = clean_and_noise(pipe)
+    clean, noise = clean_and_noise(pipe, sample=True)
     level = float(cumulative(1500)[-1])
     assert round(level**0.5, 4) == 0.0178
     torch.testing.assert_close(latents, level**0.5 * clean + (1 - level) ** 0.5 * noise, atol=1e-5, rtol=1e-4)

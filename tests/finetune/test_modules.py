@@ -235,7 +235,7 @@ def test_gradients_reach_the_unet_and_the_new_rows_only(category_folder, base_fo
     assert {id(weight) for weight in masks.parameters()} == {id(weight) for weight in masks.predictor.parameters()}
 
 
-def test_official_changes_exactly_maps_loss_start_and_norm(category_folder, base_folder, run_folder, monkeypatch):
+def test_official_changes_exactly_maps_loss_and_norm(category_folder, base_folder, run_folder, monkeypatch):
     """The first two quirks here are flags of pure functions, everything around them is identical."""
     original_maps, original_loss = generator_module.reduce_maps, generator_module.da_loss
     seen = {}
@@ -247,9 +247,9 @@ def test_official_changes_exactly_maps_loss_start_and_norm(category_folder, base
             flags.append(("maps", official))
             return original_maps(store, official)
 
-        def da_loss(maps, mask, count, official, flags=flags):
+        def da_loss(maps, mask, count, official, partly, flags=flags):
             flags.append(("loss", official))
-            return original_loss(maps, mask, count, official)
+            return original_loss(maps, mask, count, official, partly)
 
         module.log_dict = lambda values, losses=losses, **_: losses.update(values)
         with monkeypatch.context() as patch, spy_on_unet(module.unet, calls), torch.no_grad():

@@ -86,6 +86,21 @@ def test_equals_loops(seed, batch, tokens, data):
     )
 
 
+def test_partly_marked_cells_count_if_asked_for():
+    """A cell of one quarter is pulled to three quarters, not left free."""
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[0, 0, 2, 2] = 1  # at 4 pixels a side: a cell of one quarter
+    small = official_mask(mask, 2, via=4)[0, 0]
+    assert small.unique().tolist() == [0.0, 0.25]
+    maps = {2: torch.rand(1, 2, 2, 2, generator=torch.Generator().manual_seed(0))}
+    found = [float(da_loss(maps, mask, 1, official=True, partly=partly)) for partly in (False, True)]
+    picture = maps[2][0, 0]
+    picture = (picture - picture.min()) / (picture.max() - picture.min())
+    more = ((picture - (1 - small)) ** 2)[small > 0].mean()
+    assert float(more) > 0.01
+    assert found[1] - found[0] == pytest.approx(float(more), rel=1e-4)
+
+
 def test_images_are_independent_unless_official():
     maps, mask = make_case(3)
     alone = [da_loss({r: m[i : i + 1] for r, m in maps.items()}, mask[i : i + 1], 1) for i in range(2)]

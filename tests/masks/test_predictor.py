@@ -100,8 +100,29 @@ def test_normal_images_go_from_coarse_features_straight_to_the_head():
     unet_features, _ = small_features()
     with torch.no_grad():
         coarse = predictor.coarse_branch(*unet_features)
-        expected = predictor.head(functional.interpolate(coarse, size=(16, 16), mode="bilinear", align_corners=True))
+        expected = predictor.head(functional.interpolate(coarse, size=(16, 16), mode="bilinear", align_corners=False))
         torch.testing.assert_close(predictor(unet_features).refined, expected)
+
+
+def test_anomaly_and_normal_images_go_through_together():
+    """The last two of three are normal; without official each is what it is alone."""
+    predictor = small_predictor()
+    unet_features, vae_features = small_features()
+    with torch.no_grad():
+        both = predictor(unet_features, [fine[:1] for fine in vae_features])
+        anomaly = predictor([one[:1] for one in unet_features], [fine[:1] for fine in vae_features])
+        normal = predictor([one[1:] for one in unet_features])
+    for name in ("refined", "coarse"):
+        expected = torch.cat([getattr(anomaly, name), getattr(normal, name)])
+        torch.testing.assert_close(getattr(both, name), expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="VAE features of 3 images with U-Net features of 2"):
+        predictor([one[:2] for one in unet_features], vae_features)
+
+
+def test_the_official_head_starts_without_a_prior():
+    """The others start at odds of 49 to 1."""
+    assert small_predictor(official=True).head[2].bias.abs().max() < 0.1
+    assert small_predictor().head[2].bias.tolist() == pytest.approx([1.9459, -1.9459], abs=1e-4)
 
 
 def test_normal_images_teach_coarse_branch_and_head_only():

@@ -10,46 +10,78 @@ from seas_aug.config import MaskConfig
 from seas_aug.losses import cross_entropy_dice_loss, focal_loss
 from seas_aug.masks.features import read_features
 from seas_aug.masks.predictor import MaskLogits, MaskPredictor
-from seas_aug.masks.training import detail_loss, loss_function, mask_losses, tell, with_normals
+from seas_aug.masks.training import (
+    detail_loss,
+    loss_function,
+    mask_losses,
+    official_targets,
+    tell,
+    with_normals,
+)
 from tests.tiny_models import tiny_unet, tiny_vae
 
 
 def test_losses_of_anomaly_and_normal_half():
     """Written out: refined masks at full size, coarse ones at a quarter, normals with an empty target."""
     generator = torch.Generator().manual_seed(0)
-    logits = {
-        name: torch.randn(shape, generator=generator)
-        for name, shape in {
-            "anomaly": (2, 2, 16, 16),
-            "anomaly_coarse": (2, 2, 4, 4),
-            "normal": (3, 2, 16, 16),
-            "normal_coarse": (3, 2, 4, 4),
-        }.items()
-    }
+    logits = MaskLogits(*(torch.randn((5, 2, side, side), generator=generator) for side in (16, 4)))
     calls = []
 
-    def predictor(unet_features, vae_features=None):
-        name = "normal" if vae_features is None else "anomaly"
-        calls.append((name, [len(feature) for feature in unet_features]))
-        return MaskLogits(logits[name], logits[name + "_coarse"])
+    def predictor(unet_features, vae_features):
+        calls.append([len(feature) for feature in (*unet_features, *vae_features)])
+        return logits
 
     mask = torch.zeros(2, 1, 16, 16)
     mask[0, 0, 5, 6] = 1
     mask[1, 0, 8:, :8] = 1
     features = [torch.zeros(5, 1, 2, 2), torch.zeros(5, 1, 4, 4)]
     found, seen = mask_losses(predictor, features, [torch.zeros(2, 1, 8, 8)], mask)
-    assert calls == [("anomaly", [2, 2]), ("normal", [3, 3])]
+    assert calls == [[5, 5, 2]]  # both halves at once
     target = torch.zeros(5, 1, 16, 16)
     target[:2] = mask
     coarse = torch.zeros(5, 1, 4, 4)
     coarse[0, 0, 1, 1] = 1  # one pixel survives
     coarse[1, 0, 2:, :2] = 1
-    refined = focal_loss(torch.cat([logits["anomaly"], logits["normal"]]), target)
-    assert float(found["loss_refined"]) == pytest.approx(float(refined))
-    small = focal_loss(torch.cat([logits["anomaly_coarse"], logits["normal_coarse"]]), coarse)
-    assert float(found["loss_coarse"]) == pytest.approx(float(small))
-    both = torch.cat([logits["anomaly"], logits["normal"]])
-    torch.testing.assert_close(seen, torch.sigmoid(both[:, 1:] - both[:, :1]))
+    assert float(found["loss_refined"]) == pytest.approx(float(focal_loss(logits.refined, target)))
+    assert float(found["loss_coarse"]) == pytest.approx(float(focal_loss(logits.coarse, coarse)))
+    torch.testing.assert_close(seen, torch.sigmoid(logits.refined[:, 1:] - logits.refined[:, :1]))
+
+
+def test_official_targets_are_an_integer_cast():
+    """Of cells of 4 pixels a side the two middle ones count; an edge through them gives one half."""
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :6, :12] = 1
+    mask[..., :6, 12:] = 0.75
+    large, small, known = official_targets(mask, 1, 4)
+    assert known
+    assert torch.equal(large[0], (mask[0] == 1).float())
+    expected = torch.zeros(4, 4)
+    expected[0, :3] = 1  # the second row of cells holds one half
+    assert torch.equal(small[0, 0], expected)
+    assert not large[1:].any() and not small[1:].any()
+    assert large.shape == (2, 1, 16, 16) and small.shape == (2, 1, 4, 4)
+
+
+def test_partly_marked_targets_are_relative_to_the_batch():
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[0, 0, 2, 4:8] = 0.5  # half of the values that a cell is made of
+    assert official_targets(mask, 0, 4)[2]
+    assert not official_targets(mask, 0, 4)[0].any()
+    large, small, known = official_targets(mask, 0, 4, partly=True)
+    assert known
+    assert torch.equal(large, (mask == 0.5).float())
+    assert small.sum() == 1 and small[0, 0, 0, 1] == 1
+    assert not official_targets(torch.zeros(1, 1, 16, 16), 0, 4, partly=True)[2]
+
+
+def test_an_update_without_a_mask_is_skipped_where_masks_are_relative():
+    logits = MaskLogits(*(torch.randn((1, 2, side, side), requires_grad=True) for side in (16, 4)))
+    features = [torch.zeros(1, 1, 2, 2)] * 2, [torch.zeros(1, 1, 8, 8)]
+    empty = torch.zeros(1, 1, 16, 16)
+    losses, _ = mask_losses(lambda *_: logits, *features, empty, official=True, partly=True)
+    assert [float(value) for value in losses.values()] == [0, 0]
+    losses, _ = mask_losses(lambda *_: logits, *features, empty, official=True)
+    assert all(value > 0 for value in losses.values())
 
 
 def test_losses_by_name():
