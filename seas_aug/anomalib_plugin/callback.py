@@ -26,9 +26,10 @@ from seas_aug.anomalib_plugin.one_class import AddedNormals, normal_images
 from seas_aug.anomalib_plugin.opponents import opponent_pool
 from seas_aug.anomalib_plugin.options import check_options
 from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry
+from seas_aug.anomalib_plugin.producer import Follower, Producer
 from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters, is_one_class
 from seas_aug.anomalib_plugin.sources import DefectSource, Origin, TripleSource
-from seas_aug.anomalib_plugin.streamed import Follower, Producer, StreamedPool
+from seas_aug.anomalib_plugin.streamed import StreamedPool
 from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets, with_same_number
 from seas_aug.config import DrawConfig
 from seas_aug.data.few_shot import FewShotSplit

@@ -99,7 +99,7 @@ class SeaSPipeline(OneDevicePipeline):
 
     @property
     def anomaly_types(self) -> tuple[str, ...]:
-        """Types that can be drawn, in alphabetical order."""
+        """Types that can be drawn."""
         return self.prompt.anomaly_types
 
     @property
@@ -201,7 +201,7 @@ class SeaSPipeline(OneDevicePipeline):
             batch_size: images drawn at once, 1 or more.
 
         Returns:
-            Images, masks, references and records, in order; seeds that gave nothing good in ``refused``.
+            Images, masks, references and records, in order; fruitless seeds in ``refused``.
 
         Raises:
             SeasError: an unknown type, a setting out of range, no mask predictor, a region or mask that does not fit.
@@ -210,8 +210,7 @@ class SeaSPipeline(OneDevicePipeline):
         bank = self._references() if references is None else own_references(references, self._square)
         types = (anomaly_type,) if isinstance(anomaly_type, str) else tuple(anomaly_type or ())
         if types and self.mask_predictor is None:
-            message = "this model has no mask predictor, so it draws no defects; finish 'seas-aug finetune' first."
-            raise SeasError(message)
+            raise SeasError("this model has no mask predictor, so it draws no defects; finish 'seas-aug finetune' first.")
         call = self.make_call(types, settings, bank)
         # Plain integers, since a seed is derived from how they are written.
         image_seeds = [int(value) for value in (range(seed, seed + num_images) if seeds is None else seeds)]

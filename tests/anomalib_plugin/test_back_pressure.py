@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from seas_aug.anomalib_plugin import streamed
-from seas_aug.anomalib_plugin.streamed import Follower, StreamedPool, StreamSettings
+from seas_aug.anomalib_plugin.producer import Follower
+from seas_aug.anomalib_plugin.streamed import StreamedPool
 from seas_aug.errors import SeasError
+from seas_aug.generate.stream import StreamSettings
 from tests.generate.fake import FakePipeline
 from tests.generate.test_stream import renewal, run
 

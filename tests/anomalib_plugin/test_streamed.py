@@ -18,10 +18,13 @@ import pytest
 import torch
 
 from seas_aug.anomalib_plugin import SeasAugmentation, streamed
-from seas_aug.anomalib_plugin.streamed import Follower, Producer, StreamedPool, StreamSettings
+from seas_aug.anomalib_plugin import producer as producer_module
+from seas_aug.anomalib_plugin.producer import Follower, Producer
+from seas_aug.anomalib_plugin.streamed import StreamedPool
 from seas_aug.artifact.record import read_record
 from seas_aug.config import DrawConfig
 from seas_aug.errors import SeasError
+from seas_aug.generate.stream import StreamSettings
 from seas_aug.generate.writer import read_manifest
 from tests.anomalib_plugin.stand_ins import Draem, make_trainer
 from tests.generate.fake import make_run
@@ -41,7 +44,7 @@ import subprocess, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from tests.anomalib_plugin.test_streamed import COMMAND, settings
 from pathlib import Path
-from seas_aug.anomalib_plugin.streamed import Producer
+from seas_aug.anomalib_plugin.producer import Producer
 producer = Producer(settings(Path(sys.argv[1])), COMMAND)
 # As a forked DataLoader worker does, this one holds the pipe to the producer open.
 worker = subprocess.Popen(["sleep", "60"], pass_fds=[producer._process.stdin.fileno()], stdout=subprocess.DEVNULL)
@@ -178,7 +181,7 @@ def test_pipe_that_cannot_be_written_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_producer_that_reads_nothing_does_not_halt_the_training(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(streamed, "_PATIENCE", 0.1)
+    monkeypatch.setattr(producer_module, "_PATIENCE", 0.1)
     producer = Producer(settings(tmp_path), (sys.executable, "-c", "import time; time.sleep(60)"))
     for drawn in range(20_000):  # more than a pipe holds
         producer.report(drawn)
@@ -215,7 +218,7 @@ def test_killed_producer_leaves_a_pool_that_can_be_read(tmp_path: Path) -> None:
 def test_second_training_takes_over_when_the_first_ends(
     producer: Producer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(streamed, "_RETRY", 1.0)
+    monkeypatch.setattr(producer_module, "_RETRY", 1.0)
     first = StreamedPool(producer, tmp_path / "pool", ("crack", "hole"), first=6)
     with monkeypatch.context() as other:
         other.setattr(os, "getpid", lambda: 1)

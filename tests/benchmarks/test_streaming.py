@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import streaming
-from seas_aug.anomalib_plugin.streamed import Producer
+from seas_aug.anomalib_plugin.producer import Producer
 from seas_aug.generate.writer import read_manifest
 from tests.anomalib_plugin.test_streamed import COMMAND
 from tests.benchmarks.conftest import TYPES
