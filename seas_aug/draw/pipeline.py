@@ -210,7 +210,7 @@ class SeaSPipeline(OneDevicePipeline):
         bank = self._references() if references is None else own_references(references, self._square)
         types = (anomaly_type,) if isinstance(anomaly_type, str) else tuple(anomaly_type or ())
         if types and self.mask_predictor is None:
-            raise SeasError("this model has no mask predictor, so it draws no defects; finish 'seas-aug finetune' first.")
+            raise SeasError("this model has no mask predictor, so no defects; finish 'seas-aug finetune' first.")
         call = self.make_call(types, settings, bank)
         # Plain integers, since a seed is derived from how they are written.
         image_seeds = [int(value) for value in (range(seed, seed + num_images) if seeds is None else seeds)]
@@ -231,8 +231,7 @@ class SeaSPipeline(OneDevicePipeline):
 
         Args:
             anomaly_type: its type.
-            seed: its seed.
-            reference: index of its normal image.
+            seed, reference: its seed, and the index of its normal image.
             sampling: in place of the run's own.
 
         Returns:
