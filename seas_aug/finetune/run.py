@@ -15,11 +15,12 @@ from seas_aug.atomic import LEFTOVER_SUFFIX, atomic_folder, atomic_write_text, r
 from seas_aug.base.load import BaseModels, load_base, resolve_base
 from seas_aug.config import FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.category import Category, read_mvtec_folder
-from seas_aug.data.datamodule import FewShotDataModule, choose_normals
+from seas_aug.data.datamodule import FewShotDataModule
 from seas_aug.data.decode import read_mask, read_rgb
-from seas_aug.data.few_shot import FewShotSplit, content_hash, select_few_shot
+from seas_aug.data.few_shot import FewShotSplit, content_hash
 from seas_aug.data.images import check_category_images, load_image, load_mask
 from seas_aug.data.pictures import Pictures, needed_sides, read_pictures
+from seas_aug.data.selection import select
 from seas_aug.data.split_file import load_split, save_split
 from seas_aug.draw.few_shot import FewShotDefects, FilePictures
 from seas_aug.draw.pipeline import SeaSPipeline
@@ -57,8 +58,8 @@ def finetune(config: FineTuneConfig) -> Path:
     model = output / "model"
     _tidy(output)
     category = read_category(config)
-    split = select_few_shot(category, str(config.data.few_shot), config.data.groups)
-    normals = choose_normals(category.normals, config.data.num_normals)
+    selection = select(category, str(config.data.few_shot), config.data.groups, config.data.num_normals)
+    split, normals = selection.split, selection.normals
     _check_same_settings(config)
     if _is_model(model):
         _remove_intermediate(output)
