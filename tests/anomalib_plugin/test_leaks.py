@@ -54,12 +54,23 @@ MODES = [f"val {mode.value}" for mode in ValSplitMode if mode is not ValSplitMod
 # Splits that make evaluation images of training normals.
 FROM_TRAIN = ("val from_train", "val synthetic")
 OWN_VALIDATION = (layouts.mvtec_ad_2, layouts.mvtec_loco, layouts.bmad)
-CASES = [
-    *((make, mode) for make in (layouts.mvtec_ad, layouts.folder) for mode in (*MODES, "test synthetic", "test none")),
-    *((folder_of_normals, mode) for mode in ("val same_as_test", "val from_test", "val from_train", "val none")),
-    *((make, mode) for make in TYPES for mode in ("as it comes", "val from_train")),
-    *((make, "val from_dir") for make in OWN_VALIDATION),
-]
+CASES = list(
+    dict.fromkeys(
+        [
+            *(
+                (make, mode)
+                for make in (layouts.mvtec_ad, layouts.folder)
+                for mode in (*MODES, "test synthetic", "test none")
+            ),
+            *(
+                (folder_of_normals, mode)
+                for mode in ("val same_as_test", "val from_test", "val from_train", "val none")
+            ),
+            *((make, mode) for make in TYPES for mode in ("as it comes", "val from_train")),
+            *((make, "val from_dir") for make in OWN_VALIDATION),
+        ]
+    )
+)
 
 
 def make_datamodule(make: Callable[[Path], Any], folder: Path, mode: str = "as it comes") -> Any:
