@@ -21,17 +21,13 @@ from typing import Any
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from seas_aug.anomalib_plugin.cache import cache_folder
-from seas_aug.anomalib_plugin.leakage import EVALUATION_SUBSETS
 from seas_aug.artifact.atomic import atomic_folder, atomic_write_text
 from seas_aug.artifact.code import DRAWING, TRAINING, code_version
 from seas_aug.artifact.lock import CACHE_PATIENCE, only_writer
 from seas_aug.base.load import resolve_base
 from seas_aug.config import DrawConfig, as_plain
-from seas_aug.data.anomalib_source import category_from_datamodule
-from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.decode import content_hash
-from seas_aug.data.few_shot import FewShotSplit, find_groups, select_few_shot
-from seas_aug.data.groups import Groups
+from seas_aug.data.selection import Selection
 from seas_aug.errors import SeasError
 from seas_aug.presets import settings_for
 
@@ -53,57 +49,6 @@ class AutomaticSettings:
     accelerator: str = "auto"
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What to fine-tune on.
-
-    Args:
-        normals: normal training images.
-        split: few-shot, held-out and excluded images.
-    """
-
-    normals: tuple[Path, ...]
-    split: FewShotSplit
-
-    @property
-    def hashes(self) -> set[str]:
-        """Content hashes that may not appear in validation or test: few-shot images and others of their groups."""
-        images = [*(sample.image for sample in self.split.samples), *self.split.excluded]
-        return {content_hash(image) for image in images}
-
-
-def select_from_datamodule(datamodule: Any, settings: AutomaticSettings) -> Selection:
-    """Choose the few-shot images of a datamodule, or of ``settings.root``.
-
-    Args:
-        datamodule: anomalib datamodule after ``setup``, with nothing removed yet.
-        settings: ``root``, ``few_shot`` and ``groups`` are read.
-
-    Returns:
-        The choice; the same for the same files.
-
-    Raises:
-        SeasError: too few normal or defect images, a mask is missing, or a wrong ``few_shot`` or ``groups``.
-    """
-    if settings.root is not None:
-        category = read_mvtec_folder(settings.root)
-    else:
-        category = category_from_datamodule(datamodule, where=f"the datamodule {datamodule.name}")
-    split = select_few_shot(category, settings.few_shot, settings.groups)
-    if settings.root is not None:
-        mates = _group_mates(datamodule, split, find_groups(category, settings.groups))
-        split = dataclasses.replace(split, excluded=(*split.excluded, *mates))
-    return Selection(category.normals, split)
-
-
-def _group_mates(datamodule: Any, split: FewShotSplit, groups: Groups) -> list[Path]:
-    """Return the datamodule's own images that show the part of a few-shot image from another folder."""
-    taken = {groups.of(sample.image) for sample in split.samples if groups.lists(sample.image)}
-    sets = [getattr(datamodule, name, None) for name in EVALUATION_SUBSETS]
-    paths = {Path(path) for one in sets if one is not None for path in one.samples["image_path"]}
-    return sorted(path for path in paths if groups.lists(path) and groups.of(path) in taken)
-
-
 def prepare_pool(
     settings: AutomaticSettings, run: Path | None = None, selection: Selection | None = None, normals: bool = False
 ) -> Path:
@@ -112,7 +57,7 @@ def prepare_pool(
     Args:
         settings: all of them are read.
         run: a fine-tuned run; without it a model is fine-tuned on ``selection``.
-        selection: from :func:`select_from_datamodule`.
+        selection: from :func:`~seas_aug.anomalib_plugin.selection.select_from_datamodule`.
         normals: make ``num_images`` normal images and no pair.
 
     Returns:
@@ -167,7 +112,8 @@ def prepare_run(settings: AutomaticSettings, run: Path | None = None, selection:
     Args:
         settings: those of fine-tuning are read.
         run: a fine-tuned run, which is returned as it is.
-        selection: what to fine-tune on otherwise, from :func:`select_from_datamodule`.
+        selection: what to fine-tune on otherwise, from
+            :func:`~seas_aug.anomalib_plugin.selection.select_from_datamodule`.
 
     Raises:
         SeasError: neither ``run`` nor ``selection``, or fine-tuning is not possible.

@@ -13,14 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from seas_aug.anomalib_plugin.automatic import (
-    AutomaticSettings,
-    Selection,
-    prepare_pool,
-    prepare_run,
-    select_from_datamodule,
-    stream_folder,
-)
+from seas_aug.anomalib_plugin.automatic import AutomaticSettings, prepare_pool, prepare_run, stream_folder
 from seas_aug.anomalib_plugin.leakage import LeakFilter, restore_evaluation
 from seas_aug.anomalib_plugin.one_class import AddedNormals, normal_images
 from seas_aug.anomalib_plugin.opponents import opponent_pool
@@ -28,11 +21,15 @@ from seas_aug.anomalib_plugin.options import check_options
 from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry
 from seas_aug.anomalib_plugin.producer import Follower, Producer
 from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters, is_one_class
+from seas_aug.anomalib_plugin.selection import check_groups, group_tables, select_from_datamodule
+from seas_aug.anomalib_plugin.shown import ShownImages
 from seas_aug.anomalib_plugin.sources import DefectSource, Origin, TripleSource
 from seas_aug.anomalib_plugin.streamed import StreamedPool
-from seas_aug.anomalib_plugin.synthetic_split import replace_defects, reserve, synthetic_subsets, with_same_number
+from seas_aug.anomalib_plugin.synthetic_split import fill_with_pairs, settle_normals, synthetic_subsets
+from seas_aug.anomalib_plugin.views import check_views, warn_of_blurred_pairs, warn_of_other_views
 from seas_aug.config import DrawConfig
 from seas_aug.data.few_shot import FewShotSplit
+from seas_aug.data.selection import Selection
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 from seas_aug.generate.stream import StreamSettings
@@ -49,7 +46,8 @@ class SeasAugmentation(Callback):
     The pairs come from ``generated``, else from the model in ``run``, else from a model that is fine-tuned now on a few
     of the datamodule's own defect images (found again in the cache by later runs). A detector that learns from normal
     images alone, such as PatchCore, gets generated normal images instead, and never a defect. Where the datamodule has
-    ``val_split_mode`` or ``test_split_mode`` ``synthetic``, generated pairs take the place of its Perlin anomalies.
+    ``val_split_mode`` or ``test_split_mode`` ``synthetic``, generated pairs take the place of its Perlin anomalies,
+    whatever the source.
 
     Args:
         run: run folder of ``seas-aug finetune``.
@@ -61,7 +59,8 @@ class SeasAugmentation(Callback):
         root: folder in MVTec layout with the few-shot defect images, instead of the datamodule's own test set
             (automatic fine-tuning only).
         few_shot: leading fraction, or number above 1, of each type, or a ``split.json`` (automatic fine-tuning only).
-        groups: CSV with ``folder,file,group``; a group is never divided (automatic fine-tuning only).
+        groups: CSV with ``folder,file,group``; a group is never divided: it leaves validation and test where SeaS was
+            shown one image of it.
         base: base model (automatic fine-tuning only).
         max_steps: updates of each of the two fine-tuning stages; None takes the defaults (automatic only).
         cache: folder for automatically made models and pools; None takes ``$SEAS_AUG_CACHE``, else the user's cache.
@@ -81,6 +80,8 @@ class SeasAugmentation(Callback):
             made; None never waits.
         stream_accelerator: where the stream is made: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         stream_threads: CPU threads of the stream; None takes torch's default.
+        few_shot_elsewhere: the few-shot images of ``run`` or ``generated`` are on purpose not in the datamodule, as
+            always with ``root``. Else it is an error if none of them is, as in a resized copy of the data set.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class SeasAugmentation(Callback):
         stream_max_uses: int | None = None,
         stream_accelerator: str = "auto",
         stream_threads: int | None = None,
+        few_shot_elsewhere: bool = False,
     ) -> None:
         self._most = num_images
         self.run = Path(run) if run else None
@@ -120,6 +122,7 @@ class SeasAugmentation(Callback):
         self.stream_max_uses = stream_max_uses
         self.stream_accelerator = stream_accelerator
         self.stream_threads = stream_threads
+        self.few_shot_elsewhere = few_shot_elsewhere
         self.settings = AutomaticSettings(
             root=Path(root) if root else None,
             few_shot=str(few_shot),
@@ -153,16 +156,17 @@ class SeasAugmentation(Callback):
 
         Raises:
             SeasError: a share outside [0, 1], fewer than one pair per type, no datamodule, a detector without an
-                adapter, or a folder that cannot be used.
+                adapter, a folder that cannot be used, few-shot images that were changed or are not found, or generated
+                images to evaluate on that the detector would see less sharply than real ones.
         """
         stage = str(getattr(stage, "value", stage))
         if stage not in _EVALUATED:
             return
-        self._check_options()
         datamodule = getattr(trainer, "datamodule", None)
         if datamodule is None:
             message = "SeasAugmentation saw no datamodule; give the Engine `datamodule=`, not separate data loaders."
             raise SeasError(message)
+        self._check_options(datamodule)
         for module in self.adapters:
             import_adapters(module)
         one_class = stage == "fit" and is_one_class(pl_module)
@@ -174,7 +178,7 @@ class SeasAugmentation(Callback):
         adapter = find_adapter(pl_module) if attaching else None  # before anything that takes long
         self._clean_evaluation(datamodule)
         self._use_device_of(trainer)
-        reserved = self._fill_synthetic_sets(datamodule) if self.source == "seas" else []
+        reserved = self._fill_synthetic_sets(datamodule, pl_module)
         pool = self._pool(trainer, datamodule, reserved) if attaching else None
         normals = (
             normal_images(self._pool_folder(normals=True), self._most) if one_class and self.source == "seas" else []
@@ -191,6 +195,7 @@ class SeasAugmentation(Callback):
             gets = f"it gets {len(normals)} generated ones more" if normals else "its training set stays as it is"
             print(f"seas-aug: {name} learns from normal images alone; {gets}, and no defect.", flush=True)
         if normals:
+            warn_of_other_views(pl_module, datamodule.train_data, normals)
             self._added = AddedNormals(datamodule, normals)
 
     @property
@@ -209,16 +214,8 @@ class SeasAugmentation(Callback):
         """Let the adapter prepare the batch; Lightning calls this before the detector's own pre-processor."""
         del trainer
         if self._adapter is not None and self._defects is not None:
-            side, pair_side = max(batch.image.shape[-2:]), max(self._defects.pool.native_size)
-            if batch_idx == 0 and side > pair_side > 0 and not self._warned:
-                self._warned = True
-                logger.warning(
-                    "The detector trains at %d px on pairs of %d px, so that defects are blurred and test images are "
-                    "not; a Resize to %d px in model.init_args.pre_processor makes them alike.",
-                    side,
-                    pair_side,
-                    pair_side,
-                )
+            if batch_idx == 0 and not self._warned:
+                self._warned = warn_of_blurred_pairs(batch.image.shape[-2:], self._defects.pool.native_size)
             self._adapter.prepare_batch(pl_module, batch)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -231,21 +228,25 @@ class SeasAugmentation(Callback):
         del trainer, exception
         self._detach(pl_module)
 
-    def _check_options(self) -> None:
+    def _check_options(self, datamodule: Any) -> None:
         names = ("probability", "perlin_ratio", "source", "generated", "stream", "stream_uses", "stream_max_uses")
         own = {name: getattr(self, name) for name in names}
-        check_options({**own, "drawing": self.settings.drawing, "num_images": self.settings.num_images})
+        others = {"drawing": self.settings.drawing, "num_images": self.settings.num_images}
+        check_options({**own, **others, "synthetic": bool(synthetic_subsets(datamodule))})
 
     def _clean_evaluation(self, datamodule: Any) -> None:
-        """Take the few-shot images out of validation and test: before anything that takes long, as it may refuse."""
+        """Take what SeaS was shown out of validation and test: before anything that takes long, as it may refuse."""
         restore_evaluation(datamodule)  # an earlier callback may have chosen others
+        settle_normals(datamodule, self.seed)
         if self._filter is None or self._datamodule is not datamodule:
             self._datamodule, self._selection = datamodule, None
-            self._filter = LeakFilter(self._few_shot_hashes(datamodule))
+            shown, root = self._shown(datamodule), self.settings.root if self._selection else None
+            tables = group_tables(datamodule, dataclasses.replace(self.settings, root=root))
+            self._filter = LeakFilter(shown, tables, elsewhere=self.few_shot_elsewhere or root is not None)
         removed = self._filter.remove_from(datamodule)
         if any(removed.values()):
             lost = ", ".join(f"{count} from {name}" for name, count in removed.items())
-            print(f"seas-aug: few-shot images taken out of evaluation: {lost}.", flush=True)
+            print(f"seas-aug: images that SeaS was shown, and their groups, taken out: {lost}.", flush=True)
 
     def _use_device_of(self, trainer: Trainer) -> None:
         """Fine-tune and generate on the CPU where the detector was told to train there."""
@@ -271,17 +272,13 @@ class SeasAugmentation(Callback):
             "none": "training without the detector's own image anomalies",
         }[self.source]
 
-    def _fill_synthetic_sets(self, datamodule: Any) -> list[PoolEntry]:
+    def _fill_synthetic_sets(self, datamodule: Any, model: LightningModule) -> list[PoolEntry]:
         """Put pairs into synthetic validation and test sets; return them, to be left out of training."""
-        wanted = synthetic_subsets(datamodule)
-        if not wanted:
+        if not synthetic_subsets(datamodule):
             return []
         pairs = PairPool(self._pool_folder(), self.settings.anomaly_types, most=self._most).entries
-        chosen = reserve(pairs, wanted, self.seed)
-        for name, entries in chosen.items():
-            replace_defects(getattr(datamodule, name), entries)
-            print(f"seas-aug: {name} has {len(entries)} generated pairs instead of Perlin anomalies.", flush=True)
-        return with_same_number(pairs, [entry for entries in chosen.values() for entry in entries])
+        check_views(model, datamodule, [entry.image for entry in pairs])
+        return fill_with_pairs(datamodule, pairs, self.seed)
 
     def _pool(self, trainer: Trainer, datamodule: Any, reserved: list[PoolEntry]) -> TripleSource:
         if self.source != "seas":
@@ -323,21 +320,23 @@ class SeasAugmentation(Callback):
         self._selection = self._selection or select_from_datamodule(datamodule, self.settings)
         return self._selection.split, self._selection.normals
 
-    def _few_shot_hashes(self, datamodule: Any) -> set[str]:
-        if self.run is not None:
-            return set(load_split(self.run / "split.json").forbidden_hashes)
+    def _shown(self, datamodule: Any) -> ShownImages:
+        """Return what SeaS was shown, or is going to be."""
+        folder = self.run or self.generated
+        if folder is not None and (self.run is not None or (folder / "split.json").is_file()):
+            shown = ShownImages.from_saved(load_split(folder / "split.json"))
+            if self.settings.groups is not None:
+                check_groups(datamodule, self.settings.groups, shown.images)
+            return shown
         if self.generated is not None:
-            record = self.generated / "split.json"
-            if record.is_file():
-                return set(load_split(record).forbidden_hashes)
             logger.warning(
-                "%s does not exist, so it is not known which images SeaS was fine-tuned on and none is taken out of "
-                "validation and test; give the run folder as well (augmentation.run).",
-                record,
+                "%s does not exist, so it is not known which images SeaS was fine-tuned on, and only the normal images "
+                "that it drew on are taken out of validation and test; give the run folder as well (augmentation.run).",
+                self.generated / "split.json",
             )
-            return set()
+            return ShownImages.from_references(self.generated)
         self._selection = self._selection or select_from_datamodule(datamodule, self.settings)
-        return self._selection.hashes
+        return ShownImages.from_files(self._selection.split, self._selection.normals)
 
     def _pool_folder(self, normals: bool = False) -> Path:
         if self.generated is not None:

@@ -18,7 +18,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     """Refuse options that are out of range or do not go together.
 
     Args:
-        options: arguments of ``SeasAugmentation`` by name.
+        options: arguments of ``SeasAugmentation`` by name, and ``synthetic``: pairs are evaluated on, whatever the
+            source.
 
     Raises:
         SeasError: the first that is wrong.
@@ -30,13 +31,15 @@ def check_options(options: Mapping[str, Any]) -> None:
     if options["source"] not in get_args(Origin):
         message = f"augmentation.source is {options['source']!r}; give one of {', '.join(get_args(Origin))}."
         raise SeasError(message)
-    made_now = options["generated"] is None and options["source"] == "seas"
+    no_folder = options["generated"] is None
+    made_now = no_folder and options["source"] == "seas"
     if options["stream"] and not made_now:
         message = (
             "augmentation.stream renews pairs of a fine-tuned model; give `run`, or neither `run` nor `generated`."
         )
         raise SeasError(message)
-    _check_drawing(options["drawing"], made_now or options["source"] == "placed_paste")
+    drawn_now = made_now or options["source"] == "placed_paste" or (no_folder and options["synthetic"])
+    _check_drawing(options["drawing"], drawn_now)
     most, least = options["stream_max_uses"], options["stream_uses"]
     if most is not None and 1 <= most < least:
         message = (

@@ -2,7 +2,8 @@
 """``val_split_mode: synthetic`` and ``test_split_mode: synthetic`` with generated defects instead of Perlin noise.
 
 Thresholds are then calibrated on defects like those that are to be found. Pairs that are evaluated on are not trained
-on.
+on. Every source is evaluated on the same pairs and normal images, as sources could not be compared otherwise: anomalib
+draws both at random.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 import torch
 
 from seas_aug.anomalib_plugin.leakage import EVALUATION_SUBSETS, change_samples
@@ -33,6 +35,45 @@ def synthetic_subsets(datamodule: Any) -> dict[str, int]:
         for name, dataset in found.items()
         if isinstance(dataset, SyntheticAnomalyDataset)
     }
+
+
+def settle_normals(datamodule: Any, seed: int) -> None:
+    """Choose the normal images of synthetic sets by a seed; anomalib draws which half of them becomes defects.
+
+    Args:
+        datamodule: an anomalib datamodule after its ``setup``.
+        seed: the same seed chooses the same images of the same normal ones.
+    """
+    for name in synthetic_subsets(datamodule):
+        dataset = getattr(datamodule, name)
+        samples, source = dataset.samples, dataset.source_samples.sort_values("image_path")
+        count = int((samples["label_index"] == 0).sum())
+        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+        columns = [column for column in samples.columns if column in source.columns]
+        normals = source.iloc[sorted(order[:count].tolist())][columns]
+        settled = pd.concat([normals, samples[samples["label_index"] == 1]], ignore_index=True)
+        change_samples(dataset, settled.astype(samples.dtypes.to_dict()))
+
+
+def fill_with_pairs(datamodule: Any, pairs: Sequence[PoolEntry], seed: int) -> list[PoolEntry]:
+    """Put pairs into the synthetic sets of a datamodule.
+
+    Args:
+        datamodule: an anomalib datamodule after its ``setup``.
+        pairs: what to choose from.
+        seed: the same seed chooses the same pairs.
+
+    Returns:
+        Pairs that are not to be trained on: those that were put in, and others of the same photo and place.
+
+    Raises:
+        SeasError: there are too few pairs.
+    """
+    chosen = reserve(pairs, synthetic_subsets(datamodule), seed)
+    for name, entries in chosen.items():
+        replace_defects(getattr(datamodule, name), entries)
+        print(f"seas-aug: {name} has {len(entries)} generated pairs instead of Perlin anomalies.", flush=True)
+    return with_same_number(pairs, [entry for entries in chosen.values() for entry in entries])
 
 
 def reserve(entries: Sequence[PoolEntry], wanted: dict[str, int], seed: int) -> dict[str, list[PoolEntry]]:

@@ -19,9 +19,8 @@ from seas_aug.benchmark.config import BenchmarkConfig, CategoryEntry
 from seas_aug.benchmark.grid import CategoryFolders, needs_seas
 from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.data.category import read_mvtec_folder
-from seas_aug.data.datamodule import choose_normals
 from seas_aug.data.decode import content_hash
-from seas_aug.data.few_shot import select_few_shot
+from seas_aug.data.selection import select
 from seas_aug.data.split_file import load_split, save_split
 from seas_aug.errors import SeasError
 from seas_aug.generate.writer import first_of_each, made_from, read_manifest
@@ -225,9 +224,9 @@ def without_seas(entry: CategoryEntry, config: BenchmarkConfig) -> CategoryFolde
     folders = dataclasses.replace(folders_of(entry, config), run=config.output / "split" / entry.root.name)
     num_normals = config.seas_settings().data.num_normals
     category = read_mvtec_folder(entry.root)
-    split = select_few_shot(category, str(entry.few_shot), entry.groups)
+    selection = select(category, str(entry.few_shot), entry.groups, num_normals)
     folders.run.mkdir(parents=True, exist_ok=True)
-    save_split(folders.run / "split.json", split, choose_normals(category.normals, num_normals))
+    save_split(folders.run / "split.json", selection.split, selection.normals)
     return folders
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.decode import content_hash
-from seas_aug.data.groups import Groups, read_groups
+from seas_aug.data.few_shot import find_groups
 from seas_aug.data.images import load_image, load_mask
 from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
@@ -64,12 +64,12 @@ def read_test_set(folders: CategoryFolders) -> TruePictures:
     """
     category = read_mvtec_folder(folders.root)
     record = load_split(folders.run / "split.json")
-    listed = folders.groups or folders.root / "groups.csv"
-    groups = read_groups(listed) if folders.groups or listed.is_file() else Groups()
+    groups = find_groups(category, folders.groups)
     tested: list[tuple[Path, Path | None]] = [(path, None) for path in category.test_others]
     tested += [(one.image, one.mask) for samples in category.defects.values() for one in samples]
     seen = set(record.forbidden_hashes)
-    taken = {groups.of(image) for image, _ in tested if content_hash(image) in record.fine_tuning_hashes}
+    listed = (path for path in (*category.normals, *(image for image, _ in tested)) if groups.lists(path))
+    taken = {groups.of(path) for path in listed if content_hash(path) in record.fine_tuning_hashes}
     left = [
         (image, mask) for image, mask in tested if content_hash(image) not in seen and groups.of(image) not in taken
     ]

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from seas_aug.data.category import Category, DefectSample, check_category
-from seas_aug.data.groups import Groups, groups_by_folder
+from seas_aug.data.groups import Groups, check_rows, groups_by_folder, read_groups
 from seas_aug.data.natural import natural_sorted
 from seas_aug.errors import SeasError
 
 _EXAMPLE = 'expected {"class_path": "MVTecAD", "init_args": {"root": ..., "category": ...}}, correct data.datamodule'
+_NORMAL_FOLDERS = ("train", "good")
 # Labels that say "some defect" and not which; the folder of the image then names the type.
 _GENERIC_LABELS = {"abnormal", "anomaly", "anomalous", "anomalies", "bad", "defect", "defective", "ng"}
 
@@ -65,12 +66,11 @@ def category_from_datamodule(datamodule: Any, where: str) -> Category:
             "layout with a few (augmentation.root), a fine-tuned run (augmentation.run), or another test_split_mode."
         )
         raise SeasError(message)
-    items = [_path(row["image_path"]) for row in (*train, *test) if row["by_item"]]
     normals = natural_sorted({_path(row["image_path"]) for row in train if row["label_index"] == 0})
     defects = _read_defects(test)
     learnt_from = {*normals, *(sample.image for samples in defects.values() for sample in samples)}
     held_back = {_path(row["image_path"]) for row in test} - learnt_from
-    root = normals[0].parents[2] if normals and normals[0].parts[-3:-1] == ("train", "good") else None
+    root = _mvtec_root(normals)
     name = str(getattr(datamodule, "category", "") or datamodule.name)
     category = Category(
         name=root.name if root else name,
@@ -78,10 +78,43 @@ def category_from_datamodule(datamodule: Any, where: str) -> Category:
         defects=defects,
         test_others=tuple(natural_sorted(held_back)),
         root=root,
-        groups=groups_by_folder(items) if items else Groups(),
+        groups=_groups_by_item((*train, *test)),
     )
     check_category(category, where=where)
     return category
+
+
+def groups_of_datamodule(datamodule: Any) -> Groups:
+    """Return which of a datamodule's images show the same part, as :func:`category_from_datamodule` would have it.
+
+    They are told by the ``groups.csv`` beside the folder ``train`` that its normal images lie in, else by the data set
+    itself. Nothing is asked of the datamodule's defects.
+
+    Args:
+        datamodule: anomalib datamodule after its ``setup``.
+
+    Raises:
+        SeasError: the ``groups.csv`` cannot be read, or names none of the images.
+    """
+    sets = [getattr(datamodule, name, None) for name in ("train_data", "val_data", "test_data")]
+    rows = _rows(sets)
+    images = natural_sorted({_path(row["image_path"]) for row in rows})
+    root = _mvtec_root([path for path in images if path.parts[-3:-1] == _NORMAL_FOLDERS])
+    if root is None or not (root / "groups.csv").is_file():
+        # anomalib's synthetic sets lose the column of the item, but not its folder
+        return groups_by_folder(images) if any(row["by_item"] for row in rows) else Groups()
+    groups = read_groups(root / "groups.csv")
+    check_rows(groups, images, root / "groups.csv")
+    return groups
+
+
+def _mvtec_root(normals: Sequence[Path]) -> Path | None:
+    return normals[0].parents[2] if normals and normals[0].parts[-3:-1] == _NORMAL_FOLDERS else None
+
+
+def _groups_by_item(rows: Iterable[dict[str, Any]]) -> Groups:
+    items = [_path(row["image_path"]) for row in rows if row["by_item"]]
+    return groups_by_folder(items) if items else Groups()
 
 
 def _set_up(spec: dict[str, Any]) -> Any:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -14,7 +12,6 @@ from seas_aug.config import DataConfig, VariationConfig
 from seas_aug.data.mixed_dataset import MixedDataset
 from seas_aug.data.pictures import Pictures
 from seas_aug.data.varied_dataset import VariedDataset
-from seas_aug.errors import SeasError
 
 
 class FewShotDataModule(lightning.LightningDataModule):
@@ -63,23 +60,3 @@ class FewShotDataModule(lightning.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
-
-
-def choose_normals(normals: Sequence[Path], count: int | None) -> tuple[Path, ...]:
-    """Pick normal images evenly spread over a list.
-
-    Args:
-        normals: all of them.
-        count: how many to pick; None, or more than there are, takes all.
-
-    Returns:
-        ``count`` of them in their order.
-
-    Raises:
-        SeasError: ``count`` is less than 1.
-    """
-    if count is None or count >= len(normals):
-        return tuple(normals)
-    if count < 1:
-        raise SeasError(f"data.num_normals is {count}; expected 1 or more, or leave it out to take all of them.")
-    return tuple(normals[i * len(normals) // count] for i in range(count))

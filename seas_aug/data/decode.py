@@ -19,6 +19,7 @@ from seas_aug.errors import SeasError
 _CACHE_BYTES = 256 * 2**20  # so that checking, hashing and loading a few-shot set decode each file once
 _cache: OrderedDict[tuple[str, int, int], NDArray[Any]] = OrderedDict()
 _LOSSY = {".jpg", ".jpeg", ".webp"}
+_hashes: dict[tuple[str, int, int], str] = {}  # a whole data set is hashed more than once, far apart
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -122,16 +123,27 @@ def content_hash(path: Path) -> str:
     Raises:
         SeasError: the file is missing or corrupt.
     """
-    pixels = read_rgb(path)
-    digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]}:".encode())
-    digest.update(pixels.tobytes())
-    return digest.hexdigest()
+    key = _file_key(path)
+    if key not in _hashes:
+        pixels = read_rgb(path)
+        digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]}:".encode())
+        digest.update(pixels.tobytes())
+        _hashes[key] = digest.hexdigest()
+    return _hashes[key]
+
+
+def _file_key(path: Path) -> tuple[str, int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        message = f"{path}: cannot be read ({error.strerror}); expected an image file, put it back or correct the path."
+        raise SeasError(message) from error
+    return str(path), status.st_mtime_ns, status.st_size
 
 
 def _decode(path: Path) -> NDArray[Any]:
+    key = _file_key(path)
     try:
-        status = path.stat()
-        key = (str(path), status.st_mtime_ns, status.st_size)
         if key in _cache:
             _cache.move_to_end(key)
             return _cache[key]

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 from seas_aug.data.category import Category, DefectSample
 from seas_aug.data.decode import content_hash
-from seas_aug.data.groups import Groups, read_groups
+from seas_aug.data.groups import Groups, check_rows, read_groups
 from seas_aug.errors import SeasError
 
 __all__ = ["FewShotSplit", "content_hash", "select_few_shot"]
@@ -24,7 +25,7 @@ class FewShotSplit:
     Args:
         few_shot: fine-tuned on, per type; only types with at least one image, in alphabetical order.
         held_out: never seen, per type of the category; a type may have none left.
-        excluded: test images (defect or normal) that share a group with a few-shot image without being one; they
+        excluded: images (defect or normal) that share a group with one that is fine-tuned on without being one; they
             are neither trained on nor may they appear in validation or test.
     """
 
@@ -43,7 +44,7 @@ class FewShotSplit:
         return tuple(sample for samples in self.few_shot.values() for sample in samples)
 
 
-def select_few_shot(category: Category, few_shot: str, groups: Path | None = None) -> FewShotSplit:
+def select_few_shot(category: Category, few_shot: str, groups: Path | Groups | None = None) -> FewShotSplit:
     """Divide the defect images of a category into few-shot, held out and excluded ones.
 
     A fraction f takes the first ``max(1, floor(n * f))`` of each type's n images by name (0.3333 counts as 1/3), a
@@ -57,7 +58,7 @@ def select_few_shot(category: Category, few_shot: str, groups: Path | None = Non
             ``{type: {"few_shot": [file names], ...}}``.
         groups: CSV with the columns ``folder,file,group``; None takes ``groups.csv`` in the category's folder if it
             is there, else the groups that the data set itself tells. No group has an image in ``few_shot`` and one in
-            ``held_out``.
+            ``held_out``. Or what :func:`find_groups` returned.
 
     Returns:
         The split; every defect image of the category is in exactly one of the three parts.
@@ -65,7 +66,7 @@ def select_few_shot(category: Category, few_shot: str, groups: Path | None = Non
     Raises:
         SeasError: the number or file is wrong, names an unknown type or image, selects nothing, or divides a group.
     """
-    membership = find_groups(category, groups)
+    membership = groups if isinstance(groups, Groups) else find_groups(category, groups)
     number = _parse_number(few_shot)
     if number is None:
         chosen = _from_list(category, Path(few_shot))
@@ -84,27 +85,31 @@ def select_few_shot(category: Category, few_shot: str, groups: Path | None = Non
     return FewShotSplit(few_shot=chosen, held_out=held_out, excluded=tuple(others))
 
 
-def find_groups(category: Category, path: Path | None) -> Groups:
-    """Return which images show the same part.
+def find_groups(category: Category, path: Path | None, others: Sequence[Path] = ()) -> Groups:
+    """Return which images show the same part; rows of a file that name no image are told.
 
     Args:
         category: its own groups, or the ``groups.csv`` in its folder, are taken where ``path`` is None.
         path: CSV with the columns ``folder,file,group``.
+        others: images beside those of the category that rows may name.
 
     Raises:
-        SeasError: the file cannot be read, or lists none of the defect images.
+        SeasError: the file cannot be read, or lists none of the images, or ``path`` none of the defect images.
     """
-    if path is None:
-        automatic = category.root / "groups.csv" if category.root else None
-        return read_groups(automatic) if automatic and automatic.is_file() else category.groups
-    groups = read_groups(path)
-    if not any(groups.lists(sample.image) for samples in category.defects.values() for sample in samples):
-        example = next(iter(category.defects.values()))[0].image
+    automatic = category.root / "groups.csv" if category.root else None
+    source = path or (automatic if automatic and automatic.is_file() else None)
+    if source is None:
+        return category.groups
+    groups = read_groups(source)
+    defects = [sample.image for samples in category.defects.values() for sample in samples]
+    images = (*defects, *category.normals, *category.test_others, *others)
+    if path is not None and not any(groups.lists(image) for image in defects):
         message = (
             f"{path}: lists none of the defect images of {category.name}; expected rows such as "
-            f"test/{example.parent.name},{example.name},A, correct it."
+            f"test/{defects[0].parent.name},{defects[0].name},A, correct it."
         )
         raise SeasError(message)
+    check_rows(groups, images, source)
     return groups
 
 

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from seas_aug.errors import SeasError
 
+logger = logging.getLogger(__name__)
 _COLUMNS = ("folder", "file", "group")
-_DEPTH = 4  # folders of a path that are compared
+_DEPTH = 4  # folders of a path by which items are told
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,25 @@ class Groups:
         """
         return self._listed(image) is not None
 
+    def unmatched(self, images: Iterable[Path]) -> list[str]:
+        """Return the rows that name none of these images, as ``folder/file``, in their order.
+
+        Args:
+            images: paths, as for :meth:`of`.
+        """
+        named = {self._row(image) for image in images}
+        return ["/".join(row) for row in self.rows if row not in named]
+
     def _listed(self, image: Path) -> str | None:
+        row = self._row(image)
+        return None if row is None else f"group {self.rows[row]}"
+
+    def _row(self, image: Path) -> tuple[str, str] | None:
         folders = image.parts[:-1]
-        for depth in range(min(len(folders), _DEPTH), 0, -1):
-            group = self.rows.get(("/".join(folders[-depth:]), image.name))
-            if group is not None:
-                return f"group {group}"
+        for depth in range(len(folders), 0, -1):
+            row = ("/".join(folders[-depth:]), image.name)
+            if row in self.rows:
+                return row
         return None
 
 
@@ -69,6 +85,8 @@ def groups_by_folder(images: Iterable[Path]) -> Groups:
 
 def read_groups(path: Path) -> Groups:
     """Read a CSV file with the columns ``folder,file,group``.
+
+    ``test/crack`` and ``./test/crack/`` are one folder, backslashes may divide it, and a file may bring folders too.
 
     Args:
         path: the file, UTF-8.
@@ -95,8 +113,46 @@ def read_groups(path: Path) -> Groups:
     rows: dict[tuple[str, str], str] = {}
     for line in lines:
         folder, name, group = ((line[column] or "").strip() for column in _COLUMNS)
-        key = (folder.replace("\\", "/").strip("/"), name)
+        key = _row_of(folder, name)
         if rows.setdefault(key, group) != group:
-            message = f"{path}: {key[0]}/{name} is in the groups {rows[key]} and {group}; expected one, correct it."
+            message = f"{path}: {'/'.join(key)} is in the groups {rows[key]} and {group}; expected one, correct it."
             raise SeasError(message)
     return Groups(rows)
+
+
+def check_rows(groups: Groups, images: Iterable[Path], path: Path) -> None:
+    """Tell which rows of a file name no image, as a row that is spelt another way would be ignored.
+
+    Args:
+        groups: what :func:`read_groups` read from ``path``.
+        images: the images that rows may name.
+        path: the file, for the message.
+
+    Raises:
+        SeasError: it has rows, and none of them names an image.
+    """
+    images = list(images)
+    unmatched = groups.unmatched(images)
+    if not unmatched:
+        return
+    example = "/".join(images[0].parts[-3:-1]) + f",{images[0].name},A" if images else "test/crack,000.png,A"
+    if len(unmatched) == len(groups.rows):
+        message = f"{path}: lists none of the {len(images)} images, but {unmatched[0]} and the like; expected rows such"
+        raise SeasError(f"{message} as {example}, correct it.")
+    _warn_once(
+        f"{path}: {len(unmatched)} of {len(groups.rows)} rows name no image, such as {unmatched[0]}; expected rows "
+        f"such as {example}, correct them or leave them out."
+    )
+
+
+@lru_cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
+
+
+def _row_of(folder: str, file: str) -> tuple[str, str]:
+    parts = [part for part in f"{folder}/{file}".replace("\\", "/").split("/") if part not in ("", ".")]
+    while ".." in parts[1:]:
+        at = parts.index("..", 1)
+        del parts[at - 1 : at + 1]
+    return "/".join(parts[:-1]), parts[-1] if parts else ""

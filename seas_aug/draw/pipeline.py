@@ -138,8 +138,7 @@ class SeaSPipeline(OneDevicePipeline):
             pipeline = super().from_pretrained(str(folder), **kwargs) if found == cls.__name__ else None
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
-            message = f"{folder} is damaged ({reason}); fine-tune again or copy the run folder anew."
-            raise SeasError(message) from error
+            raise SeasError(f"{folder} is damaged ({reason}); fine-tune again or copy the run folder anew.") from error
         if pipeline is None:
             message = f"{folder} is a base model, not a fine-tuned one; run 'seas-aug finetune --base {folder}' first."
             raise SeasError(message)
@@ -231,7 +230,8 @@ class SeaSPipeline(OneDevicePipeline):
 
         Args:
             anomaly_type: its type.
-            seed, reference: its seed, and the index of its normal image.
+            seed: its seed.
+            reference: index of its normal image.
             sampling: in place of the run's own.
 
         Returns:

@@ -18,11 +18,12 @@ from seas_aug.artifact.record import Record, write_record
 from seas_aug.base.load import BaseModels, load_base, resolve_base
 from seas_aug.config import DrawConfig, FineTuneConfig, GeneratorConfig, MaskConfig, as_plain
 from seas_aug.data.category import Category, read_mvtec_folder
-from seas_aug.data.datamodule import FewShotDataModule, choose_normals
+from seas_aug.data.datamodule import FewShotDataModule
 from seas_aug.data.decode import read_mask, read_rgb
-from seas_aug.data.few_shot import FewShotSplit, select_few_shot
+from seas_aug.data.few_shot import FewShotSplit
 from seas_aug.data.images import check_category_images, load_image, load_mask
 from seas_aug.data.pictures import Pictures, needed_sides, read_pictures
+from seas_aug.data.selection import select
 from seas_aug.data.split_file import save_split
 from seas_aug.draw.few_shot import FewShotDefects, FilePictures
 from seas_aug.draw.pipeline import SeaSPipeline
@@ -59,8 +60,8 @@ def finetune(config: FineTuneConfig) -> Path:
     # The alias becomes the version, so that a run is never continued on another base.
     config = dataclasses.replace(config, output=Path(config.output), base=resolve_base(config.base))
     category = read_category(config)
-    split = select_few_shot(category, str(config.data.few_shot), config.data.groups)
-    normals = choose_normals(category.normals, config.data.num_normals)
+    selection = select(category, str(config.data.few_shot), config.data.groups, config.data.num_normals)
+    split, normals = selection.split, selection.normals
     if not is_finished(config.output):
         check_category_images(split, normals)
     record = made_from(config, split, normals)

@@ -14,18 +14,15 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from seas_aug.anomalib_plugin import SeasAugmentation
-from seas_aug.anomalib_plugin.automatic import (
-    Selection,
-    _link_layout,
-    prepare_pool,
-    prepare_run,
-    select_from_datamodule,
-)
+from seas_aug.anomalib_plugin.automatic import _link_layout, prepare_pool, prepare_run
 from seas_aug.anomalib_plugin.paste import PasteAugmenter
+from seas_aug.anomalib_plugin.selection import select_from_datamodule
+from seas_aug.anomalib_plugin.shown import ShownImages
 from seas_aug.config import DrawConfig
 from seas_aug.data.category import DefectSample
 from seas_aug.data.decode import content_hash
 from seas_aug.data.few_shot import FewShotSplit
+from seas_aug.data.selection import Selection
 from seas_aug.generate.run import plain_settings
 from tests import tiny_models
 from tests.anomalib_plugin import rendered
@@ -148,7 +145,8 @@ def test_group_mates_of_a_separate_folder_stay_out(category: Path, tmp_path: Pat
     found = [path for path in selection.split.excluded if path.is_relative_to(category)]
     mates = {path.relative_to(category).as_posix() for path in found}
     assert mates == {"test/hole/000.png", "test/hole/002.png", "test/good/001.png"}
-    assert content_hash(category / "test/hole/002.png") in selection.hashes
+    shown = ShownImages.from_files(selection.split, selection.normals)
+    assert content_hash(category / "test/hole/002.png") in shown.hashes
 
 
 def test_a_second_callback_starts_from_anomalibs_own_sets(category: Path, generated: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from seas_aug.anomalib_plugin import PairPool, SeasAugmentation
 from seas_aug.anomalib_plugin.pool import PoolEntry, read_manifest
 from seas_aug.anomalib_plugin.synthetic_split import reserve, synthetic_subsets, with_same_number
+from seas_aug.config import DrawConfig
 from seas_aug.data.category import read_mvtec_folder
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.split_file import save_split
@@ -71,8 +72,9 @@ def test_perlin_anomalies_of_val_become_pairs_that_are_not_trained_on(
     assert len(defects) == int((before["label_index"] == 1).sum()) > 0
     known = {str(one.image): str(one.mask) for one in read_manifest(many)}
     assert [known[path] for path in defects["image_path"]] == list(defects["mask_path"])
-    normals = [set(table["image_path"][table["label_index"] == 0]) for table in (before, samples)]
-    assert normals[0] == normals[1]
+    normals = list(samples["image_path"][samples["label_index"] == 0])
+    assert len(set(normals)) == len(normals) == int((before["label_index"] == 0).sum())
+    assert set(normals) <= set(data.val_data.source_samples["image_path"])
     assert samples.attrs == before.attrs
     item = data.val_data[int(defects.index[0])]
     assert item.gt_mask.any() and item.gt_label
@@ -105,11 +107,27 @@ def test_a_synthetic_test_set_leaves_no_defect_to_learn_from(category: Path) -> 
         SeasAugmentation(few_shot="0.25").setup(trainer, Draem(), "fit")
 
 
-def test_other_sources_keep_perlin(category: Path) -> None:
+@pytest.mark.parametrize("mode", ["val_split_mode", "test_split_mode"])
+def test_all_sources_are_evaluated_on_the_same_images(category: Path, many: Path, mode: str) -> None:
+    """anomalib draws anew, for each of them, which normal images become defects, and the defects."""
+    options = {mode: "synthetic", mode.replace("mode", "ratio"): 0.7, "seed": 0}
+    evaluated = {}
+    for source in ("seas", "none", "perlin", "cutpaste"):
+        trainer = make_trainer(category, **options)
+        SeasAugmentation(source=source, generated=str(many)).setup(trainer, Draem(), "fit")
+        tables = [getattr(trainer.datamodule, name).samples for name in ("val_data", "test_data")]
+        evaluated[source] = [list(zip(table["image_path"], table["label_index"], strict=True)) for table in tables]
+        assert any(str(many) in path for table in evaluated[source] for path, _ in table)
+    assert all(evaluated[source] == evaluated["seas"] for source in evaluated)
+
+
+def test_drawing_counts_for_every_source_where_pairs_are_evaluated_on(category: Path, tmp_path: Path) -> None:
+    options = {"source": "perlin", "run": str(tmp_path), "drawing": DrawConfig(severity=0.5)}
+    with pytest.raises(SeasError, match="drawing says how pairs are made"):
+        SeasAugmentation(**options).setup(make_trainer(category), Draem(), "fit")
     trainer = make_trainer(category, val_split_mode="synthetic", val_split_ratio=0.7, seed=0)
-    before = list(trainer.datamodule.val_data.samples["image_path"])
-    SeasAugmentation(source="perlin", few_shot="0.25").setup(trainer, Draem(), "fit")
-    assert list(trainer.datamodule.val_data.samples["image_path"]) == before
+    with pytest.raises(SeasError, match=r"no split of a run"):  # the next mistake
+        SeasAugmentation(**options).setup(trainer, Draem(), "fit")
 
 
 def test_nothing_synthetic_is_left_alone(category: Path, many: Path) -> None:

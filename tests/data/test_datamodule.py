@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from seas_aug.config import DataConfig
 from seas_aug.data.augmentation import Augmentation, apply_augmentation
 from seas_aug.data.category import read_mvtec_folder
-from seas_aug.data.datamodule import FewShotDataModule, choose_normals
+from seas_aug.data.datamodule import FewShotDataModule
 from seas_aug.data.few_shot import select_few_shot
 from seas_aug.data.images import load_image, load_mask, to_model_range
 from seas_aug.data.mixed_dataset import MixedDataset
@@ -117,10 +117,3 @@ def test_batches_resume(category, split, workers):
     assert batch["anomaly_image"].shape == batch["normal_image"].shape == (4, 3, 16, 16)
     assert batch["mask"].shape == (4, 1, 16, 16) and batch["mask"].dtype == torch.float32
     assert isinstance(batch["anomaly_type"], list) and batch["normal_index"].dtype == torch.int64
-
-
-def test_choose_normals(category):
-    assert choose_normals(category.normals, None) == choose_normals(category.normals, 99) == category.normals
-    assert [path.stem for path in choose_normals(category.normals, 3)] == ["000", "002", "004"]
-    with pytest.raises(SeasError, match="num_normals is 0"):
-        choose_normals(category.normals, 0)
