@@ -246,7 +246,7 @@ class SeasAugmentation(Callback):
         removed = self._filter.remove_from(datamodule)
         if any(removed.values()):
             lost = ", ".join(f"{count} from {name}" for name, count in removed.items())
-            print(f"seas-aug: images that SeaS was shown, and their groups, taken out: {lost}.", flush=True)
+            print(f"seas-aug: few-shot images taken out of evaluation: {lost}.", flush=True)
 
     def _use_device_of(self, trainer: Trainer) -> None:
         """Fine-tune and generate on the CPU where the detector was told to train there."""

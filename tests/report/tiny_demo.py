@@ -46,7 +46,7 @@ def settings(base: Path) -> DemoSettings:
         generator_steps=1,
         mask_steps=1,
         pairs_per_type=2,
-        inference_steps=6,
+        inference_steps=20,
         detector=DetectorSettings(steps=2, batch_size=2, width=4),
     )
 
