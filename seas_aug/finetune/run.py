@@ -32,7 +32,7 @@ from seas_aug.draw.sample import solver
 from seas_aug.errors import SeasError
 from seas_aug.finetune.batches import is_out_of_memory, with_smaller_batches
 from seas_aug.finetune.generator_module import GeneratorModule, visited_timesteps
-from seas_aug.finetune.mask_module import MaskModule
+from seas_aug.finetune.mask_module import MaskModule, mask_timesteps
 from seas_aug.finetune.optimiser import count_updates
 from seas_aug.finetune.preview import PreviewGrid
 from seas_aug.finetune.preview_rows import generator_rows, mask_rows
@@ -260,7 +260,7 @@ def _pipeline(
         official=config.official,
         base=models.name,
         max_timestep=visited_timesteps(int(models.scheduler.config.num_train_timesteps), config),
-        max_mask_timestep=config.masks.max_timestep,
+        max_mask_timestep=mask_timesteps(int(models.scheduler.config.num_train_timesteps), config),
         windows=list(sides),
         resize=config.data.resize,
     )

@@ -29,7 +29,7 @@ FINETUNE = {
     "prompt": {"anomaly_tokens": 2},
     "attention": {"resolutions": [8, 4]},
     "generator": {"steps_per_type": 1, "min_steps": 0, "batch_size": 1, "limit_timesteps": False},
-    "masks": {"max_steps": 1, "batch_size": 2, "attention_blocks": 1},
+    "masks": {"max_steps": 1, "batch_size": 2, "attention_blocks": 1, "max_timestep": 600},
     "sampling": {
         "num_inference_steps": 4,
         "mask_steps": 2,

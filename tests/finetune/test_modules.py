@@ -89,7 +89,7 @@ def test_noise_level_belongs_to_the_timestep(category_folder, base_folder, run_f
     assert noisy.shape == (4, 4, 8, 8)  # 2 anomaly and 2 normal images
     assert len(set(timesteps.tolist())) > 1
     if stage == "masks":
-        assert timesteps.max() < 200
+        assert timesteps.max() < module.config.masks.max_timestep
     level = alpha_bar()[timesteps]
     torch.testing.assert_close(noisy.mean((1, 2, 3)).double(), 10 * level.sqrt(), atol=0.3, rtol=0)
     torch.testing.assert_close(noisy.std((1, 2, 3)).double(), (1 - level).sqrt(), atol=0.02, rtol=0.15)

@@ -24,7 +24,14 @@ from tests.tiny_base import tiny_config, tiny_dc_vae, write_base
 def test_run_folder(whole, category_folder, base_folder):
     output, _ = whole
     names = set(files(output))
-    assert {name.partition("/")[0] for name in names} == {"artifact.json", "config.yaml", "split.json", "log", "model", "previews"}
+    assert {name.partition("/")[0] for name in names} == {
+        "artifact.json",
+        "config.yaml",
+        "split.json",
+        "log",
+        "model",
+        "previews",
+    }
     assert {name for name in names if name.startswith(("previews", "log"))} == {
         "previews/generator_000002.png",
         "previews/generator_000004.png",

@@ -45,7 +45,7 @@ def test_losses_and_gradients(category_folder, parity_base, tmp_path, partly, fa
     largest = max(float(weight.grad.norm()) for weight in theirs.values())
     for name, weight in theirs.items():
         if float(weight.grad.norm()) > 1e-6 * largest:  # a bias before a norm has none but rounding
-            assert_to_rounding(mine[name].grad, weight.grad, name, 1e-3)
+            assert_to_rounding(mine[name].grad, weight.grad, name, 2e-3)
     rows = reference.text_encoder.get_input_embeddings().new_rows.grad
     assert (rows.abs().sum(1) > 0).all()
-    assert_to_rounding(embedding.new_rows.grad, rows, "new rows", 1e-3)
+    assert_to_rounding(embedding.new_rows.grad, rows, "new rows", 2e-3)

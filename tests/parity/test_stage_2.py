@@ -50,4 +50,4 @@ def test_loss_and_gradients(category_folder, parity_base, parity_run, tmp_path, 
     largest = max(float(weight.grad.norm()) for weight in weights.values())
     for name, weight in weights.items():
         if float(weight.grad.norm()) > 1e-6 * largest:
-            assert_to_rounding(mine[name].grad, weight.grad, name, 1e-3)
+            assert_to_rounding(mine[name].grad, weight.grad, name, 3e-3)
