@@ -7,6 +7,7 @@ import heapq
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -128,6 +129,19 @@ def _context() -> Any:
     return context
 
 
+def end_with_parent() -> None:
+    """End this process at once when the one that started it is gone: a killed benchmark writes nothing any more."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _visible(device: str) -> str:
     shown = os.environ.get(_SHOWN)
     names = shown.split(",") if shown else []
@@ -135,6 +149,7 @@ def _visible(device: str) -> str:
 
 
 def _run(job: Job, device: str, threads: int) -> None:
+    end_with_parent()
     os.environ[_SHOWN] = device
     import torch
 

@@ -2,6 +2,7 @@
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from functools import partial
@@ -93,3 +94,47 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(SeasError, match=r"shows 0 CUDA device\(s\); give none"):
         check_devices([0])
+
+
+ORPHANED = """
+import sys
+from functools import partial
+from pathlib import Path
+from seas_aug.benchmark.devices import DevicePool
+from tests.benchmark.test_devices import note_and_wait
+if __name__ == "__main__":
+    pool = DevicePool(["0"])
+    pool.add(partial(note_and_wait, Path(sys.argv[1])))
+    list(pool.run())
+"""
+
+
+def note_and_wait(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+    time.sleep(300)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_a_killed_benchmark_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "orphaned.py").write_text(ORPHANED)
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    path = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, str(tmp_path / "orphaned.py"), str(path)], env=environment) as benchmark:
+        until = time.monotonic() + 120
+        while not (path.exists() and path.read_text()) and time.monotonic() < until:
+            time.sleep(0.1)
+        job = int(path.read_text())
+        assert is_running(job)
+        benchmark.kill()
+    until = time.monotonic() + 20
+    while is_running(job) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not is_running(job)
