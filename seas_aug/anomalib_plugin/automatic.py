@@ -24,7 +24,7 @@ from seas_aug.anomalib_plugin.cache import cache_folder
 from seas_aug.artifact.atomic import atomic_folder, atomic_write_text
 from seas_aug.artifact.code import DRAWING, TRAINING, code_version
 from seas_aug.artifact.lock import CACHE_PATIENCE, only_writer
-from seas_aug.base.load import resolve_base
+from seas_aug.base.load import base_hash, resolve_base
 from seas_aug.config import DrawConfig, as_plain
 from seas_aug.data.decode import content_hash
 from seas_aug.data.selection import Selection
@@ -152,7 +152,7 @@ def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) 
     )
     shots = sorted((s.anomaly_type, content_hash(s.image), content_hash(s.mask)) for s in selection.split.samples)
     normals = sorted(content_hash(path) for path in selection.normals)  # others may be in validation or test now
-    folder = cache / "models" / _key([shots, normals, as_plain(config), code_version(TRAINING)])
+    folder = cache / "models" / _key([shots, normals, as_plain(config), base_hash(config.base), code_version(TRAINING)])
     run = folder / "run"
     with only_writer(folder, "fine-tuning", CACHE_PATIENCE):
         if (run / "model" / "model_index.json").is_file():

@@ -21,7 +21,7 @@ from seas_aug.anomalib_plugin.options import check_options
 from seas_aug.anomalib_plugin.pool import PairPool, PoolEntry
 from seas_aug.anomalib_plugin.producer import Follower, Producer
 from seas_aug.anomalib_plugin.registry import DetectorAdapter, find_adapter, import_adapters, is_one_class
-from seas_aug.anomalib_plugin.selection import check_groups, group_tables, select_from_datamodule
+from seas_aug.anomalib_plugin.selection import check_groups, check_same_split, group_tables, select_from_datamodule
 from seas_aug.anomalib_plugin.shown import ShownImages
 from seas_aug.anomalib_plugin.sources import DefectSource, Origin, TripleSource
 from seas_aug.anomalib_plugin.streamed import StreamedPool
@@ -325,6 +325,7 @@ class SeasAugmentation(Callback):
         folder = self.run or self.generated
         if folder is not None and (self.run is not None or (folder / "split.json").is_file()):
             shown = ShownImages.from_saved(load_split(folder / "split.json"))
+            check_same_split(self.run, self.generated)
             if self.settings.groups is not None:
                 check_groups(datamodule, self.settings.groups, shown.images)
             return shown

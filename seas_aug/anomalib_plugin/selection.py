@@ -16,6 +16,8 @@ from seas_aug.data.category import Category, read_mvtec_folder
 from seas_aug.data.decode import content_hash
 from seas_aug.data.groups import check_rows, read_groups
 from seas_aug.data.selection import Selection, check_enough_normals, select
+from seas_aug.data.split_file import load_split
+from seas_aug.errors import SeasError
 
 
 def select_from_datamodule(datamodule: Any, settings: AutomaticSettings) -> Selection:
@@ -124,3 +126,24 @@ def _by_copies(
     copied = group_mates(trained, evaluated, (*tables.given, tables.own))
     hashes = {content_hash(path) for path in copied}
     return {path for path in normals if content_hash(path) in hashes}
+
+
+def check_same_split(run: Path | None, generated: Path | None) -> None:
+    """Refuse pairs of another run than the one that is given: its few-shot images would be evaluated on.
+
+    Args:
+        run: run folder, if one was given.
+        generated: folder of pairs, if one was given; one without ``split.json`` is not compared.
+
+    Raises:
+        SeasError: they were fine-tuned on different images.
+    """
+    if run is None or generated is None or not (generated / "split.json").is_file():
+        return
+    shown = [load_split(folder / "split.json").fine_tuning_hashes for folder in (run, generated)]
+    if shown[0] != shown[1]:
+        message = (
+            f"{generated} was made by a run that was fine-tuned on other images than {run}, and these would be tested "
+            "on; give the run that made it (augmentation.run), or leave that out."
+        )
+        raise SeasError(message)

@@ -4,12 +4,14 @@
 The lock is the existence of a file in the folder, ``.seas-aug.lock``, created exclusively, so that nothing is asked of
 a shared file system but that: NFS 3 and later, SMB and Lustre have it, while ``flock`` is not needed. The file names
 host, process and the time that the process began. Where that process is gone from this host, killed or not, or its
-number belongs to another one now, the lock is taken over; no clock is compared for it. Of a process on another host
+number belongs to another one now, the lock is taken over; no clock is compared for it. Containers that share a folder
+need host names of their own. Of a process on another host
 nothing can be known: whoever finds such a lock waits as long as it is told to, and then says which file to delete.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +49,9 @@ def only_writer(folder: Path, doing: str, patience: float = 0.0) -> Iterator[Non
         lock = SoftFileLock(folder / LOCK, poll_interval=_POLL)
         if not _acquired(lock):
             _wait(lock, folder, doing, patience)
+        # At once for other machines too: one that saw an empty file for seconds would take it for damaged.
+        with (folder / LOCK).open("rb") as file:
+            os.fsync(file.fileno())
     try:
         yield
     finally:
@@ -76,13 +81,17 @@ def _wait(lock: SoftFileLock, folder: Path, doing: str, patience: float) -> None
     who = holder(folder) or "another process"
     if patience > 0:
         limit = f"{patience / 3600:.0f} h" if patience >= 3600 else f"{patience:.0f} s"
-        print(f"seas-aug: {who} is {doing} in {folder} now; waiting for it, {limit} at most.", flush=True)
+        print(
+            f"seas-aug: {who} writes to {folder} now; waiting for it, {limit} at most (delete {LOCK} in it if that "
+            "process does not run any more).",
+            flush=True,
+        )
     try:
         lock.acquire(timeout=patience)
     except Timeout as error:
         who = holder(folder) or who
         message = (
-            f"{folder}: {who} is {doing} there now; wait for its end or choose another folder, or delete {LOCK} in it "
-            "if that process does not run any more."
+            f"{folder}: {who} writes there now, so that {doing} has to wait; wait for its end or choose another "
+            f"folder, or delete {LOCK} in it if that process does not run any more."
         )
         raise FolderInUseError(message) from error

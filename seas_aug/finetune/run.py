@@ -36,7 +36,15 @@ from seas_aug.finetune.mask_module import MaskModule, mask_timesteps
 from seas_aug.finetune.optimiser import count_updates
 from seas_aug.finetune.preview import PreviewGrid
 from seas_aug.finetune.preview_rows import generator_rows, mask_rows
-from seas_aug.finetune.run_folder import check_same, is_finished, is_model, made_from, remove_intermediate, tidy
+from seas_aug.finetune.run_folder import (
+    check_same,
+    is_finished,
+    is_model,
+    is_stale,
+    made_from,
+    remove_intermediate,
+    tidy,
+)
 from seas_aug.finetune.training import MakeData, fit
 from seas_aug.prompt.embedding import add_prompt_tokens, merge_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
@@ -66,10 +74,13 @@ def finetune(config: FineTuneConfig) -> Path:
         check_category_images(split, normals)
     record = made_from(config, split, normals)
     check_same(config.output, record)
-    if not is_finished(config.output):
+    stale = is_stale(config.output / "split.json", split)
+    if stale or not is_finished(config.output):
         with only_writer(config.output, "fine-tuning"):
             tidy(config.output)
             check_same(config.output, record)  # what another process has done meanwhile
+            if stale:
+                save_split(config.output / "split.json", split, normals)
             if not is_model(config.output / "model"):
                 _train_within_memory(config, split, normals, record)
             remove_intermediate(config.output)

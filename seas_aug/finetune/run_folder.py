@@ -18,6 +18,7 @@ from seas_aug.base.load import base_hash
 from seas_aug.config import FineTuneConfig, as_plain
 from seas_aug.data.decode import content_hash
 from seas_aug.data.few_shot import FewShotSplit
+from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,17 @@ def made_from(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, 
 
 def _digest(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def is_stale(path: Path, split: FewShotSplit) -> bool:
+    """Tell whether other images share a group with few-shot ones than when a run's ``split.json`` was written.
+
+    Weights do not depend on them, but what may be evaluated on does.
+    """
+    if not path.is_file():
+        return False
+    saved = load_split(path)
+    return {saved.hashes[image] for image in saved.split.excluded} != {content_hash(image) for image in split.excluded}
 
 
 def check_same(output: Path, record: Record) -> None:

@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 
 from seas_aug.anomalib_plugin import SeasAugmentation
+from seas_aug.anomalib_plugin.selection import check_same_split
+from seas_aug.data.category import read_mvtec_folder
+from seas_aug.data.few_shot import select_few_shot
+from seas_aug.data.split_file import save_split
 from seas_aug.errors import SeasError
 from tests.anomalib_plugin import rendered
 from tests.anomalib_plugin.stand_ins import FEW_SHOT, Draem, make_trainer, paths
@@ -200,3 +204,17 @@ def test_rows_of_groups_beside_a_run_are_looked_at(data: Any, tmp_path: Path) ->
     (tmp_path / "groups.csv").write_text("folder,file,group\ntests/hole,000.png,a\ntests/hole,001.png,a\n")
     with pytest.raises(SeasError, match="lists none of the"):
         set_up(category, generated=str(generated), groups=str(tmp_path / "groups.csv"))
+
+
+def test_pairs_of_another_run_are_refused(category: Path, tmp_path: Path) -> None:
+    """Their few-shot images would be evaluated on."""
+    generated, run = rendered.make_generated(tmp_path / "pairs", category), tmp_path / "run"
+    read = read_mvtec_folder(category)
+    for share in ("0.25", "0.75"):
+        run.mkdir(exist_ok=True)
+        save_split(run / "split.json", select_few_shot(read, share), read.normals)
+        if share == "0.25":
+            check_same_split(run, generated)
+            continue
+        with pytest.raises(SeasError, match="was made by a run that was fine-tuned on other images"):
+            check_same_split(run, generated)

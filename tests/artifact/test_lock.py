@@ -46,7 +46,7 @@ def test_a_second_writer_is_told_who_the_first_one_is(tmp_path: Path) -> None:
     with held_by_another(folder) as process:
         who = f"process {process.pid} on {socket.gethostname()}"
         assert holder(folder) == who
-        said = f"{who} is generating there now; wait for its end or choose"
+        said = f"{who} writes there now, so that generating has to wait; wait for its end or choose"
         with pytest.raises(FolderInUseError, match=said), only_writer(folder, "generating"):
             pytest.fail("two writers")
         process.kill()

@@ -342,6 +342,6 @@ def test_another_version_of_the_code_measures_anew(
 def test_a_second_benchmark_in_a_folder_is_refused(folders: CategoryFolders, tmp_path: Path) -> None:
     config = _config(folders, tmp_path / "out", one_class=[], quality=[], masks=False)
     with only_writer(tmp_path / "out", "benchmarking"):
-        with pytest.raises(SeasError, match="is benchmarking there now; wait for its end or choose another folder"):
+        with pytest.raises(SeasError, match="so that benchmarking has to wait; wait for its end"):
             run_benchmark(config)
         assert [path.name for path in (tmp_path / "out").iterdir()] == [LOCK]

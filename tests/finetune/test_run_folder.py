@@ -11,7 +11,8 @@ import pytest
 from seas_aug.artifact import code
 from seas_aug.artifact.lock import LOCK, only_writer
 from seas_aug.artifact.record import RECORD, read_record
-from seas_aug.data.decode import read_mask, write_native
+from seas_aug.data.decode import content_hash, read_mask, write_native
+from seas_aug.data.split_file import load_split
 from seas_aug.errors import SeasError
 from seas_aug.finetune import run_folder
 from seas_aug.finetune.run import finetune
@@ -122,7 +123,21 @@ def test_what_a_run_is_made_from(copied):
 def test_a_second_writer_is_refused(copied):
     _, configs = copied
     with only_writer(configs["half"].output, "fine-tuning"):
-        with pytest.raises(SeasError, match="is fine-tuning there now"):
+        with pytest.raises(SeasError, match="writes there now, so that fine-tuning has to wait"):
             finetune(configs["half"])
         finetune(configs["finished"])  # has nothing to write
     assert not (configs["half"].output / LOCK).exists()
+
+
+def test_groups_that_came_later_count(copied):
+    """Another test image of a few-shot image's part: the weights are the same, what may be tested on is not."""
+    root, configs = copied
+    write_image(root / "test" / "good" / "000.png", seed=77)
+    few_shot = load_split(configs["finished"].output / "split.json").split.samples[0].image.name
+    (root / "groups.csv").write_text(f"folder,file,group\ntest/crack,{few_shot},A\ntest/good,000.png,A\n")
+    with recorded() as nothing:
+        finetune(configs["finished"])
+    assert nothing.updates("generator") == nothing.updates("masks") == []
+    saved = load_split(configs["finished"].output / "split.json")
+    assert [path.name for path in saved.split.excluded] == ["000.png"]
+    assert content_hash(root / "test" / "good" / "000.png") in saved.forbidden_hashes
