@@ -14,7 +14,8 @@ import seas_aug
 _METHOD = ("attention", "base/load.py", "config", "data", "latents", "losses", "masks", "presets.py", "prompt")
 TRAINING = (*_METHOD, "draw", "finetune", "precision.py")
 DRAWING = (*_METHOD, "draw", "generate")
-BENCHMARK = (*DRAWING, "anomalib_plugin", "benchmark", "evaluate", "finetune", "precision.py")
+_TEXTURES = ("base/renderer/noise.py", "base/renderer/surfaces.py")  # which fill Perlin anomalies
+BENCHMARK = (*DRAWING, *_TEXTURES, "anomalib_plugin", "benchmark", "evaluate", "finetune", "precision.py")
 
 
 def code_version(parts: Iterable[str]) -> str:
