@@ -5,8 +5,8 @@ The lock is the existence of a file in the folder, ``.seas-aug.lock``, created e
 a shared file system but that: NFS 3 and later, SMB and Lustre have it, while ``flock`` is not needed. The file names
 host, process and the time that the process began. Where that process is gone from this host, killed or not, or its
 number belongs to another one now, the lock is taken over; no clock is compared for it. Containers that share a folder
-need host names of their own. Of a process on another host
-nothing can be known: whoever finds such a lock waits as long as it is told to, and then says which file to delete.
+need host names of their own. Of a process on another host nothing can be known: whoever finds such a lock waits as long
+as it is told to, and then says which file to delete.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def only_writer(folder: Path, doing: str, patience: float = 0.0) -> Iterator[Non
         lock = SoftFileLock(folder / LOCK, poll_interval=_POLL)
         if not _acquired(lock):
             _wait(lock, folder, doing, patience)
-        # At once for other machines too: one that saw an empty file for seconds would take it for damaged.
-        with (folder / LOCK).open("rb") as file:
-            os.fsync(file.fileno())
     try:
+        # At once for other machines too: one that saw an empty file for seconds would take it for damaged.
+        with clear_disk_errors(folder), (folder / LOCK).open("r+b") as file:
+            os.fsync(file.fileno())
         yield
     finally:
         lock.release()
