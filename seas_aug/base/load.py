@@ -137,10 +137,10 @@ def _load(source: str, name: str) -> BaseModels:
             f"{_names()}, a local diffusers folder, or a hub id that this machine can reach."
         )
         raise SeasError(message) from error
-    if scheduler.config.prediction_type != "epsilon":
+    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         message = (
-            f"base '{name}' predicts '{scheduler.config.prediction_type}', but the losses of SeaS need a model that "
-            "predicts the noise (epsilon), such as Stable Diffusion 1.x."
+            f"base '{name}' predicts '{scheduler.config.prediction_type}'; give one that predicts noise (epsilon), such "
+            "as Stable Diffusion 1.x, or velocity (v_prediction), such as 2.1."
         )
         raise SeasError(message)
     _check_fit(unet, vae, text_encoder, name)
@@ -159,18 +159,22 @@ def _load_mask_predictor(source: str) -> Any:
 
 
 def _check_fit(unet: Any, vae: Any, text_encoder: Any, name: str) -> None:
-    """Refuse models of another layout, such as inpainting (more input channels) or SDXL (two text encoders)."""
-    wanted = {
-        "in_channels": vae.config.latent_channels,
-        "cross_attention_dim": text_encoder.config.hidden_size,
-        "addition_embed_type": None,
-        "class_embed_type": None,
+    """Refuse models of another layout, such as SDXL (two text encoders)."""
+    channels, width = vae.config.latent_channels, text_encoder.config.hidden_size
+    known: dict[str, tuple[Any, ...]] = {
+        "in_channels": (channels, 2 * channels + 1),  # text-to-image, inpainting
+        "out_channels": (channels,),
+        "cross_attention_dim": (width,),
+        "addition_embed_type": (None,),
+        "class_embed_type": (None, "projection"),  # the pooled prompt, in the embedded base
+        "projection_class_embeddings_input_dim": (None, width),
     }
-    for key, value in wanted.items():
-        if unet.config[key] != value:
+    for key, values in known.items():
+        if unet.config[key] not in values:
+            expected = " or ".join(map(str, values))
             message = (
                 f"base '{name}' has another layout than Stable Diffusion 1.x: {key} of its unet is {unet.config[key]}, "
-                f"expected {value}; give a plain text-to-image model."
+                f"expected {expected}; give a text-to-image or inpainting model."
             )
             raise SeasError(message)
     if not isinstance(unet.config.sample_size, int):

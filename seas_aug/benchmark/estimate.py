@@ -52,8 +52,11 @@ def seas_work(config: FineTuneConfig) -> SeasWork:
 
     from seas_aug.draw.reading import LOW_NOISE_TIMESTEPS
     from seas_aug.latents.codec import latent_statistics
+    from seas_aug.latents.hole import whole_hole
+    from seas_aug.latents.prediction import predict
     from seas_aug.masks.features import read_features
     from seas_aug.masks.predictor import MaskPredictor
+    from seas_aug.prompt.embedding import PromptEmbeddings
 
     unet, vae, native = _networks(config.base)
     size = config.data.image_size or native
@@ -61,14 +64,17 @@ def seas_work(config: FineTuneConfig) -> SeasWork:
         predictor = MaskPredictor.for_models(unet, vae, config.masks)
         image = torch.empty(1, 3, size, size)
         latent = latent_statistics(vae, image)[0]
-        time, prompt = torch.empty(1), torch.empty(1, _PROMPT_LENGTH, int(unet.config.cross_attention_dim))
-        features = read_features(unet, vae, latent, time, prompt, 1)
-        noise = _tflop(lambda: unet(latent, time, prompt))
+        width = int(unet.config.cross_attention_dim)
+        context, words = torch.empty(1, _PROMPT_LENGTH, width), torch.empty(1, width)
+        time, prompts = torch.empty(1), PromptEmbeddings(context, words, torch.empty(1, _PROMPT_LENGTH))
+        hole = whole_hole(torch.empty_like(latent), 1)
+        features = read_features(unet, vae, latent, time, prompts, 1, hole=hole)
+        noise = _tflop(lambda: predict(unet, latent, time, prompts, hole))
         encode, decode = _tflop(lambda: vae.encode(image)), _tflop(lambda: vae.decode(latent))
         mask = _tflop(lambda: predictor(*features))
         detail = 0.0
         if predictor.detail is not None:
-            detail = _tflop(lambda: predictor.detail_logits(image[:, :1], image, prompt[:, 0]))
+            detail = _tflop(lambda: predictor.detail_logits(image[:, :1], image, words))
     first, second, sampling = config.generator, config.masks, config.sampling
     # As many normal images as anomalies; their latents are not kept, because every image is varied anew.
     generator = 2 * first.batch_size * first.accumulate * (_BACKWARD * noise + encode)

@@ -11,6 +11,7 @@ from seas_aug.config.finetune import FineTuneConfig, Precision
 from seas_aug.config.method import (
     AttentionConfig,
     GeneratorConfig,
+    HoleConfig,
     LrSchedule,
     MaskConfig,
     MaskLoss,
@@ -26,6 +27,7 @@ __all__ = [
     "FineTuneConfig",
     "GeneratorConfig",
     "GuidanceFrom",
+    "HoleConfig",
     "LrSchedule",
     "MaskConfig",
     "MaskLoss",

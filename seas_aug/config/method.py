@@ -50,6 +50,32 @@ class AttentionConfig:
 
 
 @dataclass(frozen=True)
+class HoleConfig:
+    """Which holes an inpainting base is trained on, in shares of all holes; the rest tells the exact shape.
+
+    Where the exact shape is always given, a network reads the type off the shape and ignores the prompt; and where the
+    hole tells where the defect lies, whatever reads the network's features learns to hand the hole's outline through.
+
+    Args:
+        coarse: boxes and ellipses around the shape.
+        whole: whole pictures, in which the prompt alone decides, as in the paper. There the DA loss applies.
+        seen: share of the holes, the whole ones left out, in which the reference is shown, so that the defect is drawn
+            onto its texture; in the others it is hidden, as in Stable Diffusion's inpainting checkpoints.
+    """
+
+    coarse: float = 0.4
+    whole: float = 0.15
+    seen: float = 0.5
+
+    def __post_init__(self) -> None:
+        check(
+            min(self.coarse, self.whole) >= 0 and self.coarse + self.whole <= 1 and 0 <= self.seen <= 1,
+            f"holes has coarse {self.coarse}, whole {self.whole} and seen {self.seen}; give shares from 0 to 1, the "
+            "first two no more than 1 together.",
+        )
+
+
+@dataclass(frozen=True)
 class GeneratorConfig:
     """Stage 1: fine-tune U-Net and new token embeddings with L_SD + L_NA + L_DA.
 
@@ -80,6 +106,7 @@ class GeneratorConfig:
         weight_decay: AdamW weight decay (paper: 0.01).
         ema_decay: exponential moving average of the trained weights; 0 switches it off (paper: 0).
         gradient_clip: largest gradient norm; 0 switches it off (paper: 0).
+        holes: of an inpainting base: which holes it learns to fill. No other base has any.
         variation: half of the defects are copied onto another, normal image, which shows the U-Net what belongs to the
             defect and what to the image around it. No zoom and no other light: it is to draw the product as it is.
     """
@@ -101,6 +128,7 @@ class GeneratorConfig:
     weight_decay: float = 0.01
     ema_decay: float = 0.995
     gradient_clip: float = 1.0
+    holes: HoleConfig = field(default_factory=HoleConfig)
     variation: VariationConfig = field(default_factory=lambda: VariationConfig(0.5, 0.0, move=False, light=False))
 
 

@@ -13,6 +13,9 @@ from seas_aug.config.check import check
 GuidanceFrom = Literal["normal", "empty"]
 Background = Literal["reference", "generated"]
 ReferenceLatent = Literal["mean", "sample"]
+Fill = Literal["reference", "hole"]
+HoleShape = Literal["exact", "coarse"]
+HoleReference = Literal["seen", "hidden"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class SamplingConfig:
             mirrored (and turned, with ``data.rotate``) and enlarged at random, in place of the reference alone (paper:
             0). A small base cannot invent a crack out of noise: it draws blotches there, while a copied defect it draws
             anew.
+        fill: what the other defect images start from: the noised ``reference`` (paper), or nothing, in a ``hole`` of a
+            proposed shape that is filled at full noise while the rest of the window stays what it is.
+        hole_shape: with ``fill: hole``: an ``exact`` hole tells an inpainting base the shape, a ``coarse`` one leaves
+            it to the model.
+        hole_reference: with ``fill: hole``: whether an inpainting base sees the reference in the hole, so that the
+            defect is drawn onto its texture, or it is hidden, as Stable Diffusion's checkpoints need it.
         copied_strength: strength of those images; more, and the embedded base loses the defect and the grain.
         mask_threshold: probability above which a pixel belongs to the defect (paper: 0.2, which makes up for masks that
             the authors' code shrinks by an integer cast, which the code here does not).
@@ -51,6 +60,9 @@ class SamplingConfig:
     strength: float = 0.4
     reference_latent: ReferenceLatent = "mean"
     copied_share: float = 1.0
+    fill: Fill = "reference"
+    hole_shape: HoleShape = "exact"
+    hole_reference: HoleReference = "seen"
     copied_strength: float = 0.15
     mask_threshold: float = 0.3
     mask_steps: int = 2
@@ -66,6 +78,9 @@ class SamplingConfig:
             ("guidance_from", ("normal", "empty")),
             ("background", ("reference", "generated")),
             ("reference_latent", ("mean", "sample")),
+            ("fill", ("reference", "hole")),
+            ("hole_shape", ("exact", "coarse")),
+            ("hole_reference", ("seen", "hidden")),
         ):
             value = getattr(self, name)
             check(value in known, f"sampling.{name} is {value!r}; give {known[0]!r} or {known[1]!r}.")

@@ -30,6 +30,7 @@ class FewShotDataModule(lightning.LightningDataModule):
         num_steps: batches of the whole training (updates x accumulation).
         start_step: batches already done; the first batch given is number ``start_step`` of the sequence.
         variation: how the images are varied beyond turning; None means not.
+        twins: a varied batch has ``twin_image``, the anomaly images without their defects, in [-1, 1] too.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class FewShotDataModule(lightning.LightningDataModule):
         num_steps: int,
         start_step: int = 0,
         variation: VariationConfig | None = None,
+        twins: bool = False,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -49,7 +51,7 @@ class FewShotDataModule(lightning.LightningDataModule):
         mixed = MixedDataset(pictures, config, items, seed, start)
         self.dataset: MixedDataset | VariedDataset = mixed
         if variation is not None and variation.varies:
-            self.dataset = VariedDataset(mixed, variation, seed, start)
+            self.dataset = VariedDataset(mixed, variation, seed, start, twins)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return the batches in the order of the sequence (the dataset itself is shuffled)."""

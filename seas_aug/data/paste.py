@@ -9,6 +9,7 @@ from torch import Tensor
 
 _NEAR = 8.0  # pixels that count as surroundings
 _FAR_WEIGHT = 0.02
+_GROWN = 32  # a mask is grown by this fraction of the side, so that nothing of the defect is left
 _DARK, _RATIO = 0.02, 3.0  # keeps dark surroundings from making the defect glow
 
 
@@ -28,6 +29,22 @@ def paste_defect(defect: Tensor, mask: Tensor, normal: Tensor) -> Tensor:
     grown = torch.nn.functional.max_pool2d(mask, 3, stride=1, padding=1)
     soft = torch.maximum(_blurred(grown, 1.0), mask)
     return (normal * (1 - soft) + defect * ratio.clamp(1 / _RATIO, _RATIO) * soft).clamp(0, 1)
+
+
+def without_defect(image: Tensor, mask: Tensor, normal: Tensor) -> Tensor:
+    """Return a defect image without its defect: the twin that a defect image has only in a renderer.
+
+    The hole that the defect leaves, grown until nothing of it is left, is filled from a normal image as bright as what
+    surrounds it.
+
+    Args:
+        image: shows the defect, float ``[C, H, W]`` in [0, 1].
+        mask: float ``[1, H, W]`` of 0 and 1.
+        normal: fits around the mask, float ``[C, H, W]`` in [0, 1].
+    """
+    reach = max(2, mask.shape[-1] // _GROWN)
+    hole = torch.nn.functional.max_pool2d(mask, 2 * reach + 1, stride=1, padding=reach)
+    return paste_defect(normal, hole, image)
 
 
 def _surroundings(image: Tensor, outside: Tensor) -> Tensor:

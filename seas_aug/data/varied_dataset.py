@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from seas_aug.config import VariationConfig
 from seas_aug.data.mixed_dataset import MixedDataset
-from seas_aug.data.paste import paste_defect
+from seas_aug.data.paste import paste_defect, without_defect
 from seas_aug.data.seeds import derive_seed
 from seas_aug.data.surroundings import misfit, ring
 from seas_aug.data.variation import move_defect, vary_light, warp, zoom
@@ -28,10 +28,13 @@ class VariedDataset(Dataset[dict[str, Any]]):
         config: how much they are varied.
         seed: seed of the variations.
         start_item: position in the sequence of item 0.
+        twins: give each anomaly image a ``twin_image`` without its defect, where the light is not varied.
     """
 
-    def __init__(self, mixed: MixedDataset, config: VariationConfig, seed: int, start_item: int = 0) -> None:
-        self.mixed = mixed
+    def __init__(
+        self, mixed: MixedDataset, config: VariationConfig, seed: int, start_item: int = 0, twins: bool = False
+    ) -> None:
+        self.mixed, self._twins = mixed, twins
         self._config, self._seed, self._start = config, seed, start_item
         self._candidates = _WINDOWS if mixed.pictures.are_windows else 1
 
@@ -55,6 +58,7 @@ class VariedDataset(Dataset[dict[str, Any]]):
         image, mask, changed = self._bent(item["anomaly_image"] / 2 + 0.5, item["mask"], generator)
         pasted = float(torch.rand((), generator=generator)) < self._config.paste_share
         grounds = torch.randint(0, self.mixed.pictures.num_normals, (self._candidates,), generator=generator).tolist()
+        twin: torch.Tensor | None = None
         if pasted:
             # A normal of its own: the item's one is the counterexample and should differ by more than the defect.
             turn = self.mixed.draw(index).normal_augmentation
@@ -62,16 +66,23 @@ class VariedDataset(Dataset[dict[str, Any]]):
             surface, *_ = self._bent(ground, torch.zeros_like(mask), generator)
             if self._config.move:
                 image, mask = move_defect(image, mask, generator)
-            image = paste_defect(image, mask, surface)
+            image, twin = paste_defect(image, mask, surface), surface
+        elif self._twins:
+            turn = self.mixed.draw(index).normal_augmentation
+            ground = _best_fitting(image, mask, [self.mixed.normal(one, turn) / 2 + 0.5 for one in grounds])
+            twin = without_defect(image, mask, ground)
         empty = torch.zeros_like(mask)
         normal, _, normal_changed = self._bent(item["normal_image"] / 2 + 0.5, empty, generator)
         if self._config.light:
             image, normal = (vary_light(picture, generator) for picture in (image, normal))
+            twin = None  # under another lamp than the picture
         varied: dict[str, Any] = {"anomaly_image": image * 2 - 1, "mask": mask, "normal_image": normal * 2 - 1}
         if changed or pasted or self._config.light:
             varied["anomaly_index"] = -1
         if normal_changed or self._config.light:
             varied["normal_index"] = -1
+        if twin is not None and self._twins:
+            varied["twin_image"] = twin * 2 - 1
         return {**item, **varied}
 
     def _bent(

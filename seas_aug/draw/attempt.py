@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from seas_aug.data.windows import Window
 from seas_aug.draw.compose import Spot
 from seas_aug.errors import SeasError
 
+Start = Literal["reference", "copy", "hole"]
+"""The noised reference; that with few-shot defects copied onto it; nothing, in holes of the proposed shapes."""
 # A redrawn image takes its next seed this far away, beyond the seeds of any neighbouring image.
 RETRY_STRIDE = 1_000_003
 
@@ -52,7 +54,7 @@ class Attempt:
         before: the same, uint8 ``[H, W, 3]``.
         after: what has been drawn on it so far.
         spots: what is to be drawn.
-        copied: whether it starts from copies.
+        start: what it starts from.
         mask: uint8 ``[H, W]`` so far.
         allowed: where a mask may be, or None.
         own_mask: the user's, or None.
@@ -65,12 +67,17 @@ class Attempt:
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
     spots: list[Spot]
-    copied: bool
+    start: Start
     mask: NDArray[np.uint8]
     allowed: NDArray[np.uint8] | None = None
     own_mask: NDArray[np.uint8] | None = None
     scores: list[float] = field(default_factory=list)
     cut_off: float = 0.0
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether shapes were proposed, so that it is known where and how large its defects are to be."""
+        return self.start != "reference"
 
     def steps(self) -> Iterator[tuple[Spot, Window, bool]]:
         """Yield what is drawn one after the other: spot, window, and whether the spot begins with it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from seas_aug.config import DrawConfig, SamplingConfig
 from seas_aug.data.seeds import SEED_BITS, derive_seed
+from seas_aug.draw.attempt import Start
 from seas_aug.draw.compose import Composer
 from seas_aug.draw.control import Control
 from seas_aug.draw.gate import GateLimits
@@ -49,8 +50,10 @@ class Call:
     grey: bool
     keep_background: bool
 
-    def starts_from_copy(self, seed: int) -> bool:
-        """Return whether an image starts from a copied defect, as its own seed decides once for all its draws."""
+    def start_of(self, seed: int) -> Start:
+        """Return what an image starts from, as its own seed decides once for all its draws."""
         if self.composer.few_shot is None or not self.types:
-            return False
-        return derive_seed(seed, "copied") / 2**SEED_BITS < self.sampling.copied_share
+            return "reference"
+        if derive_seed(seed, "copied") / 2**SEED_BITS < self.sampling.copied_share:
+            return "copy"
+        return self.sampling.fill

@@ -14,15 +14,16 @@ from torch import Tensor
 from seas_aug.data.decode import as_rgb
 from seas_aug.data.seeds import derive_seed
 from seas_aug.data.windows import Box, Window, scale_pixels, view, view_mask, window
-from seas_aug.draw.attempt import Attempt, Request
+from seas_aug.draw.attempt import Attempt, Request, Start
 from seas_aug.draw.call import Call
 from seas_aug.draw.compose import Spot, put_copies
 from seas_aug.draw.gate import LEAST_FOUND, Candidate, check_pair_looks_right, check_size_and_count
 from seas_aug.draw.output import Pair, PairRecord, Refusal
 from seas_aug.draw.paste_back import carried_over, fade, in_own_format, paste_back, rim
 from seas_aug.draw.place import Surface
+from seas_aug.draw.reading import read_masks
 from seas_aug.draw.sample import SamplerSettings, decode_pictures, draw_windows
-from seas_aug.prompt.embedding import pooled_prompts
+from seas_aug.prompt.embedding import encode_prompts
 
 _NEIGHBOURHOOD = 16  # a copied defect may spread by this fraction of the window's side
 
@@ -41,8 +42,8 @@ def draw_all(call: Call, requests: list[Request], batch_size: int) -> list[Pair 
     done: dict[int, Pair | Refusal] = {}
     waiting = list(enumerate(requests))
     while waiting:
-        kind = call.starts_from_copy(waiting[0][1].seed)
-        alike = [entry for entry in waiting if call.starts_from_copy(entry[1].seed) == kind][:batch_size]
+        kind = call.start_of(waiting[0][1].seed)
+        alike = [entry for entry in waiting if call.start_of(entry[1].seed) == kind][:batch_size]
         taken = {position for position, _ in alike}
         waiting = [entry for entry in waiting if entry[0] not in taken]
         drawn = _draw_batch(call, [request for _, request in alike], kind)
@@ -68,23 +69,25 @@ def draw_first_window(call: Call, request: Request) -> tuple[Tensor, Tensor]:
         call: the models need no mask predictor.
         request: the image.
     """
-    copied = call.starts_from_copy(request.seed)
-    attempt = begin(call, request, copied)
+    kind = call.start_of(request.seed)
+    attempt = begin(call, request, kind)
     spot = attempt.spots[0] if attempt.spots else None
     place = spot.windows[0] if spot else window(0, 0, max(attempt.mask.shape), attempt.mask.shape)
-    start = put_copies(attempt.before, spot, call.settings.severity) if spot and copied else attempt.before
+    start = put_copies(attempt.before, spot, call.settings.severity) if spot and kind == "copy" else attempt.before
     seen = torch.from_numpy(view(start, place, call.image_size)).permute(2, 0, 1)
-    latents, _ = draw_windows(call.pipe, seen[None], [request.noise_seed], call.prompt, False, _sampler(call, copied))
+    shapes = _shapes(call, [(attempt, spot, place)]) if spot and kind == "hole" else None
+    settings = _sampler(call, kind)
+    latents, _ = draw_windows(call.pipe, seen[None], [request.noise_seed], call.prompt, False, settings, shapes)
     return seen.float() / 255, decode_pictures(call.pipe, latents, call.grey)[0].float() / 255
 
 
-def begin(call: Call, request: Request, copied: bool) -> Attempt:
+def begin(call: Call, request: Request, start: Start) -> Attempt:
     """Return an image before anything of it is drawn: reference, shapes, places and windows.
 
     Args:
         call: what all share.
         request: the image.
-        copied: whether it starts from copied defects.
+        start: what it starts from.
     """
     native = call.references.native(request.reference)
     before = as_rgb(native)
@@ -99,12 +102,12 @@ def begin(call: Call, request: Request, copied: bool) -> Attempt:
     else:
         spots = call.composer.spots(request.noise_seed, surface)
     empty = np.zeros(before.shape[:2], np.uint8)
-    return Attempt(request, native, before, before.copy(), spots, copied, empty, allowed, own_mask)
+    return Attempt(request, native, before, before.copy(), spots, start, empty, allowed, own_mask)
 
 
-def _draw_batch(call: Call, requests: list[Request], copied: bool) -> list[Pair | list[str]]:
+def _draw_batch(call: Call, requests: list[Request], kind: Start) -> list[Pair | list[str]]:
     """Return the pairs of a batch, or why one was rejected."""
-    attempts = [begin(call, request, copied) for request in requests]
+    attempts = [begin(call, request, kind) for request in requests]
     queues = [list(attempt.steps()) for attempt in attempts]
     starts: dict[int, NDArray[np.uint8]] = {}
     for number in range(max(len(queue) for queue in queues)):
@@ -112,20 +115,22 @@ def _draw_batch(call: Call, requests: list[Request], copied: bool) -> list[Pair 
         for row in active:
             spot, _, first = queues[row][number]
             attempt = attempts[row]
-            if first and copied:
+            if first and kind == "copy":
                 starts[row] = put_copies(attempt.after, spot, call.settings.severity)
             elif first:
                 starts[row] = attempt.after
         places = [queues[row][number][1] for row in active]
         seen = [view(starts[row], place, call.image_size) for row, place in zip(active, places, strict=True)]
         seeds = [_window_seed(attempts[row].request.noise_seed, number) for row in active]
-        drawn, probabilities = _draw_seen(call, seen, seeds, copied)
+        entries = [(attempts[row], *queues[row][number][:2]) for row in active]
+        shapes = _shapes(call, entries) if kind == "hole" else None
+        drawn, probabilities = _draw_seen(call, seen, seeds, kind, shapes)
         for slot, row in enumerate(active):
             spot, place, _ = queues[row][number]
             mask = _finish_window(
                 call, attempts[row], spot, place, starts[row], seen[slot], drawn[slot], probabilities[slot]
             )
-            if copied:  # the next window of a long defect goes on from this one
+            if kind == "copy":  # the next window of a long defect goes on from this one
                 place.cut(starts[row])[mask > 0] = place.cut(attempts[row].after)[mask > 0]
     return [_judged(call, attempt) for attempt in attempts]
 
@@ -136,28 +141,42 @@ def _window_seed(seed: int, number: int) -> int:
 
 
 def _draw_seen(
-    call: Call, seen: list[NDArray[np.uint8]], seeds: list[int], copied: bool
+    call: Call, seen: list[NDArray[np.uint8]], seeds: list[int], kind: Start, shapes: Tensor | None
 ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]:
     """Return drawn pictures uint8 ``[S, S, 3]`` and mask probabilities float32 ``[S, S]`` for pictures as seen."""
-    settings = _sampler(call, copied)
+    settings = _sampler(call, kind)
     starts = torch.stack([torch.from_numpy(picture).permute(2, 0, 1) for picture in seen])
-    latents, probabilities = draw_windows(call.pipe, starts, seeds, call.prompt, bool(call.types), settings)
+    latents, probabilities = draw_windows(call.pipe, starts, seeds, call.prompt, bool(call.types), settings, shapes)
     images = decode_pictures(call.pipe, latents, call.grey)
-    if call.types:
+    if call.types and shapes is not None:
+        # Read afterwards and in the whole picture: what reads the mask must not be told where the hole was.
+        pictures = [image[None].float() / 127.5 - 1 for image in images]
+        probabilities = torch.cat([read_masks(call.pipe, picture, [call.prompt]) for picture in pictures])
+    elif call.types:
         probabilities = _finish_masks(call, probabilities, images.float() / 255)
-    pictures = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images]
-    return pictures, [np.ascontiguousarray(probability[0].numpy()) for probability in probabilities]
+    drawn = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images]
+    return drawn, [np.ascontiguousarray(probability[0].numpy()) for probability in probabilities]
 
 
-def _sampler(call: Call, copied: bool) -> SamplerSettings:
-    strength = call.sampling.copied_strength if copied else call.sampling.strength
+def _shapes(call: Call, entries: list[tuple[Attempt, Spot, Window]]) -> Tensor:
+    """Return the proposed shapes in windows, float32 ``[B, 1, S, S]`` of 0 and 1."""
+    found = [
+        view_mask(spot.area(*attempt.mask.shape), place, call.image_size) if spot.shapes else None
+        for attempt, spot, place in entries
+    ]
+    whole = np.ones((call.image_size, call.image_size), np.uint8)
+    return torch.stack([torch.from_numpy(whole if one is None else one)[None] for one in found]).float()
+
+
+def _sampler(call: Call, kind: Start) -> SamplerSettings:
+    strength = {"copy": call.sampling.copied_strength, "reference": call.sampling.strength, "hole": 1.0}[kind]
     return dataclasses.replace(call.sampler, strength=strength)
 
 
 def _finish_masks(call: Call, known: Tensor, images: Tensor) -> Tensor:
     """Return final probabilities ``[B, 1, S, S]`` on the CPU, drawn one image at a time or together as all else is."""
     pipe, size = call.pipe, len(known) if call.sampler.official else 1
-    device, words = pipe.unet.device, pooled_prompts(pipe.tokenizer, pipe.text_encoder, [call.prompt])
+    device, words = pipe.unet.device, encode_prompts(pipe.tokenizer, pipe.text_encoder, [call.prompt]).pooled
     pairs = zip(known.to(device).split(size), (images * 2 - 1).to(device).split(size), strict=True)
     return torch.cat([pipe.mask_predictor.finish(mask, image, words.expand(size, -1)).cpu() for mask, image in pairs])
 
@@ -178,7 +197,7 @@ def _finish_window(
         paste_back(attempt.after, place, result, fade(place, *attempt.mask.shape))
         return np.zeros((place.side, place.side), np.uint8)
     area = spot.area(*attempt.mask.shape) if spot.shapes else None
-    if attempt.copied and area is not None:
+    if attempt.is_shaped and area is not None:
         probability = probability * near(view_mask(area, place, call.image_size))
     probability = scale_pixels(probability, place.side, place.side)
     mask = (probability > call.sampling.mask_threshold).astype(np.uint8)
@@ -250,7 +269,7 @@ def _judged(call: Call, attempt: Attempt) -> Pair | list[str]:
         score=total / count if call.types else 1.0,
         retries=request.retries,
         rejected=request.rejected,
-        copied_from=tuple(shape.source for shape in shapes) if attempt.copied else (),
+        copied_from=tuple(shape.source for shape in shapes) if attempt.start == "copy" else (),
         windows=tuple((place.top, place.left, place.side) for _, place, _ in attempt.steps()),
     )
     image = in_own_format(attempt.native, attempt.before, attempt.after)
@@ -270,7 +289,7 @@ def _reasons(call: Call, attempt: Attempt) -> list[str]:
         after, before, mask = (
             np.ascontiguousarray(pixels[around]) for pixels in (attempt.after, attempt.before, attempt.mask)
         )
-        if len(attempt.spots) > 1 and (attempt.copied or attempt.own_mask is not None):
+        if len(attempt.spots) > 1 and (attempt.is_shaped or attempt.own_mask is not None):
             mine = mask * _spread(np.ascontiguousarray(area[around]), max(1, spot.windows[0].side // _NEIGHBOURHOOD))
             # The others in this window are neither part of its mask nor change outside of it.
             others = _spread(mask - mine, 3 + mask.shape[0] // 64) * (1 - mine)
@@ -280,15 +299,15 @@ def _reasons(call: Call, attempt: Attempt) -> list[str]:
             before,
             mask,
             call.types,
-            int(area.sum()) if attempt.copied and spot.shapes else None,
+            int(area.sum()) if attempt.is_shaped and spot.shapes else None,
             attempt.cut_off,
         )
         limits = None if attempt.own_mask is not None or attempt.allowed is not None else call.limits
         found = check_pair_looks_right(candidate, limits)
-        if attempt.copied and _one_is_missing(spot, attempt.mask):
+        if attempt.is_shaped and _one_is_missing(spot, attempt.mask):
             found.append("mask too small")
         reasons += [reason for reason in dict.fromkeys(found) if reason not in reasons]
-    if attempt.own_mask is None and attempt.copied:  # else the model alone decides how many it draws
+    if attempt.own_mask is None and attempt.is_shaped:  # else the model alone decides how many it draws
         reasons += check_size_and_count(attempt.mask, call.settings, len(call.types))
     return reasons
 

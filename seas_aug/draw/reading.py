@@ -13,10 +13,12 @@ from seas_aug.attention.maps import anomaly_heatmap, reduce_maps
 from seas_aug.config import AttentionConfig
 from seas_aug.errors import SeasError
 from seas_aug.latents.codec import encode_latents
+from seas_aug.latents.hole import Hole, hidden_latents, whole_hole
+from seas_aug.latents.prediction import is_inpainting, predict
 from seas_aug.latents.start import start_latent
 from seas_aug.masks.features import read_features
 from seas_aug.masks.predictor import probabilities
-from seas_aug.prompt.embedding import encode_prompts, pool_prompts
+from seas_aug.prompt.embedding import encode_prompts
 from seas_aug.prompt.ua_prompt import token_positions
 
 if TYPE_CHECKING:
@@ -36,6 +38,12 @@ def _noised(pipe: SeaSPipeline, images: Tensor, timesteps: Sequence[int], seed: 
         noise = torch.randn(latents.shape[1:], generator=generator).expand(latents.shape)
         moment = torch.tensor(timestep, device=latents.device)
         yield start_latent(pipe.scheduler, latents, noise.to(latents), moment).to(pipe.unet.dtype), moment
+
+
+def _hole(pipe: SeaSPipeline, images: Tensor) -> Hole | None:
+    if not is_inpainting(pipe.unet):
+        return None
+    return whole_hole(hidden_latents(pipe.vae, images.shape[-1]), len(images))
 
 
 @torch.no_grad()
@@ -62,14 +70,14 @@ def attention_heatmaps(
     """
     read = attention or AttentionConfig()
     prompts = [pipe.prompt.anomaly_prompt(name) for name in anomaly_types]
-    context, ids = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+    embeddings = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
     words = [pipe.prompt.supervised_words(name) for name in anomaly_types]
-    positions = token_positions(pipe.tokenizer, ids, words)
+    positions = token_positions(pipe.tokenizer, embeddings.input_ids, words)
     total = torch.zeros(len(images), 1, *images.shape[-2:])
     rows = slice(0, len(images))
     for noisy, moment in _noised(pipe, images, timesteps, seed):
         with capture_attention(pipe.unet, positions, rows, read.resolutions, read.include_up_blocks) as store:
-            pipe.unet(noisy, moment, context.to(noisy.dtype))
+            predict(pipe.unet, noisy, moment, embeddings, _hole(pipe, images))
         maps = reduce_maps(store, pipe.config.official)
         total += anomaly_heatmap(maps, pipe.prompt.normal_tokens, images.shape[-1]).cpu()
     return total / len(timesteps)
@@ -100,12 +108,23 @@ def mask_probabilities(
     if pipe.mask_predictor is None:
         message = "this model has no mask predictor, so it finds no defects; finish 'seas-aug finetune' first."
         raise SeasError(message)
-    prompts = [pipe.prompt.anomaly_prompt(name) for name in anomaly_types]
-    context, ids = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+    return read_masks(pipe, images, [pipe.prompt.anomaly_prompt(name) for name in anomaly_types], timesteps, seed)
+
+
+@torch.no_grad()
+def read_masks(
+    pipe: SeaSPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    timesteps: Sequence[int] = LOW_NOISE_TIMESTEPS,
+    seed: int = 0,
+) -> Tensor:
+    """Return the same for any prompts, one per image. An inpainting model sees a hole that is the whole image."""
+    embeddings = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
     total = torch.zeros(len(images), 1, *images.shape[-2:])
     for noisy, moment in _noised(pipe, images, timesteps, seed):
-        features = read_features(pipe.unet, pipe.vae, noisy, moment, context.to(noisy.dtype), len(noisy))
+        features = read_features(pipe.unet, pipe.vae, noisy, moment, embeddings, len(noisy), hole=_hole(pipe, images))
         total += probabilities(pipe.mask_predictor(*features).refined).cpu()
     device = pipe.unet.device
-    words = pool_prompts(context, ids, pipe.tokenizer.eos_token_id)
-    return pipe.mask_predictor.finish((total / len(timesteps)).to(device), images.to(device), words).cpu()
+    known = (total / len(timesteps)).to(device)
+    return pipe.mask_predictor.finish(known, images.to(device), embeddings.pooled).cpu()

@@ -12,7 +12,10 @@ from diffusers import DPMSolverMultistepScheduler
 
 from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
-from seas_aug.latents.codec import decode_latents, latent_statistics
+from seas_aug.latents.codec import decode_latents, latent_shape, latent_statistics
+from seas_aug.latents.hole import Hole, exact_hole, hidden_latents, make_hole, whole_hole
+from seas_aug.latents.prediction import is_inpainting, predict
+from seas_aug.latents.random_holes import coarse_hole
 from seas_aug.latents.start import first_step, official_start_latent, start_latent
 from seas_aug.masks.features import UNetFeatures, decoder_features
 from seas_aug.masks.predictor import probabilities as mask_probabilities
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seas_aug.config import SamplingConfig
+    from seas_aug.prompt.embedding import PromptEmbeddings
+
+
+_MARGIN = 1  # cells by which a hole reaches beyond its shape
+_SPARE = 0.3  # of a coarse hole beyond the shape, in sizes of the shape
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,13 @@ def start_noise(seed: int, shape: torch.Size) -> Tensor:
 
 
 def draw_windows(
-    pipe: Any, starts: Tensor, seeds: list[int], prompt: str, defects: bool, settings: SamplerSettings
+    pipe: Any,
+    starts: Tensor,
+    seeds: list[int],
+    prompt: str,
+    defects: bool,
+    settings: SamplerSettings,
+    shapes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw a batch of latents and their mask probabilities.
 
@@ -61,6 +75,8 @@ def draw_windows(
         prompt: text of the condition; where it is ``settings.against`` too, there is no guidance.
         defects: whether masks are predicted.
         settings: solver settings.
+        shapes: float ``[B, 1, S, S]`` of 0 and 1: draw in holes of these shapes alone, from nothing but noise; no
+            masks are predicted then. None noises the pictures.
 
     Returns:
         Scaled latents ``[B, C, h, w]`` on the model's device, and float32 CPU probabilities ``[B, 1, S, S]`` in [0, 1]
@@ -68,21 +84,52 @@ def draw_windows(
     """
     device, scheduler, sampling = pipe.unet.device, pipe.scheduler, settings.sampling
     scheduler.set_timesteps(sampling.num_inference_steps, device="cpu")
+    noises = None if shapes is None else torch.stack([start_noise(seed, _shape(pipe, starts)) for seed in seeds])
+    hole = None if shapes is None else drawing_hole(pipe, starts, shapes, settings.sampling)
     pairs = zip(starts, seeds, strict=True)
-    latents = torch.cat([_start(pipe, start, seed, settings) for start, seed in pairs]).to(device)
-    begin = 0 if settings.official else first_index(scheduler, settings)
+    if noises is None:
+        latents = torch.cat([_start(pipe, start, seed, settings) for start, seed in pairs]).to(device)
+    else:
+        latents = noises.to(device)
+    begin = 0 if settings.official or hole is not None else first_index(scheduler, settings)
     scheduler.set_begin_index(begin)
     prompts = [prompt] if prompt == settings.against else [prompt, settings.against]
-    context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+    embeddings = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
     total = torch.zeros(len(starts), 1, *starts.shape[-2:])
     timesteps = scheduler.timesteps[begin:]
     for index, timestep in enumerate(timesteps):
-        read_mask = defects and index >= len(timesteps) - sampling.mask_steps
-        noise, probability = _predict(pipe, latents, timestep, context, settings, read_mask)
+        read_mask = defects and hole is None and index >= len(timesteps) - sampling.mask_steps
+        if hole is not None and noises is not None and not is_inpainting(pipe.unet):
+            around = start_latent(scheduler, hole.reference, noises.to(device), timestep)
+            latents = hole.inside * latents + (1 - hole.inside) * around
+        noise, probability = _predict(pipe, latents, timestep, embeddings, settings, read_mask, hole)
         if probability is not None:
             total += probability / sampling.mask_steps
         latents = scheduler.step(noise, timestep, latents).prev_sample
+    if hole is not None:
+        latents = hole.inside * latents + (1 - hole.inside) * hole.reference
     return latents, total
+
+
+def drawing_hole(pipe: Any, pictures: Tensor, shapes: Tensor, sampling: SamplingConfig) -> Hole:
+    """Return the holes that defects are drawn in.
+
+    Args:
+        pipe: the models.
+        pictures: what is seen around the holes, uint8 ``[B, 3, S, S]``.
+        shapes: float ``[B, 1, S, S]`` of 0 and 1.
+        sampling: ``hole_shape`` and ``hole_reference``; a text-to-image model sees neither.
+    """
+    device = pipe.unet.device
+    images = (picture[None].to(device).float() / 127.5 - 1 for picture in pictures)  # one by one: no pixel depends on
+    latents = torch.cat([latent_statistics(pipe.vae, image)[0] for image in images])  # how many are drawn together
+    side = latents.shape[-1]
+    mask = exact_hole(shapes.to(device), side, _MARGIN)
+    if sampling.hole_shape == "coarse":
+        spare = torch.full((len(mask), 4), _SPARE, device=device)
+        mask = coarse_hole(mask > 0, spare, torch.zeros(len(mask), dtype=torch.bool, device=device))
+    hidden = hidden_latents(pipe.vae, pictures.shape[-1])
+    return make_hole(mask, latents, hidden, sampling.hole_reference == "seen" or not is_inpainting(pipe.unet))
 
 
 def decode_pictures(pipe: Any, latents: Tensor, grey: bool) -> Tensor:
@@ -132,6 +179,10 @@ def check_mask_steps(timesteps: Tensor, mask_steps: int, limit: int | None) -> N
         raise SeasError(message)
 
 
+def _shape(pipe: Any, pictures: Tensor) -> torch.Size:
+    return latent_shape(pipe.unet, pipe.vae, pictures.shape[-1])
+
+
 def _start(pipe: Any, start: Tensor, seed: int, settings: SamplerSettings) -> Tensor:
     """Return the noised latent ``[1, C, h, w]`` of one picture."""
     image = start[None].to(pipe.unet.device).float() / 127.5 - 1
@@ -150,7 +201,13 @@ def _start(pipe: Any, start: Tensor, seed: int, settings: SamplerSettings) -> Te
 
 
 def _predict(
-    pipe: Any, latents: Tensor, timestep: Tensor, context: Tensor, settings: SamplerSettings, read_mask: bool
+    pipe: Any,
+    latents: Tensor,
+    timestep: Tensor,
+    prompts: PromptEmbeddings,
+    settings: SamplerSettings,
+    read_mask: bool,
+    hole: Hole | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the guided noise and, if asked for, the mask probabilities of the current latents.
 
@@ -162,13 +219,17 @@ def _predict(
     chunks = latents.split(1) if one_by_one else (latents,)
     guidance = settings.sampling.guidance_scale
     noises, masks = [], []
-    for chunk in chunks:
+    for number, chunk in enumerate(chunks):
         with ExitStack() as stack:
             hook = stack.enter_context(UNetFeatures(pipe.unet)) if read_mask else None
             count = len(chunk)
-            both = context.repeat_interleave(count, dim=0).to(pipe.unet.dtype)
-            inputs = chunk.repeat(len(context), 1, 1, 1).to(pipe.unet.dtype)
-            predicted = pipe.unet(inputs, timestep.to(chunk.device), both).sample.float()
+            inputs = chunk.repeat(len(prompts.context), 1, 1, 1)
+            shown = None
+            if hole is not None:
+                shown = hole.rows(slice(number * count, (number + 1) * count)).repeat(len(prompts.context))
+            elif is_inpainting(pipe.unet):
+                shown = whole_hole(hidden_latents(pipe.vae, pipe.config.image_size), len(inputs))
+            predicted = predict(pipe.unet, inputs, timestep.to(chunk.device), prompts.repeat_each(count), shown)
             conditional, against = predicted[:count], predicted[-count:]
             noises.append(against + guidance * (conditional - against))
             if hook is not None:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import lightning
@@ -18,11 +20,26 @@ from seas_aug.data.seeds import derive_seed
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.optimiser import adamw
 from seas_aug.latents.codec import latent_shape
+from seas_aug.latents.hole import hidden_latents, make_hole
+from seas_aug.latents.prediction import is_inpainting, predict, prediction_target
+from seas_aug.latents.random_holes import draw_holes
 from seas_aug.losses.da import da_loss
 from seas_aug.losses.defect import defect_noise_loss
+from seas_aug.losses.hole import hole_noise_loss
 from seas_aug.losses.na import noise_loss
-from seas_aug.prompt.embedding import ExtendedTokenEmbedding, encode_prompts
+from seas_aug.prompt.embedding import ExtendedTokenEmbedding, PromptEmbeddings, encode_prompts
 from seas_aug.prompt.ua_prompt import UAPrompt, token_positions
+
+
+@dataclass(frozen=True)
+class _Noised:
+    """Latents of B anomaly and B normal pictures on their way to the U-Net."""
+
+    clean: Tensor
+    target: Tensor
+    timesteps: Tensor
+    noisy: Tensor
+    prompts: PromptEmbeddings
 
 
 class GeneratorModule(lightning.LightningModule):
@@ -55,6 +72,8 @@ class GeneratorModule(lightning.LightningModule):
         self.models, self.prompt, self.config = models, prompt, config
         self.latents = LatentCache(models.vae)
         self.latent_shape = latent_shape(models.unet, models.vae, image_size)
+        self._hidden: Tensor
+        self.register_buffer("_hidden", hidden_latents(models.vae, image_size), persistent=False)
 
     def on_fit_start(self) -> None:
         """Move the frozen parts to the training device."""
@@ -72,22 +91,23 @@ class GeneratorModule(lightning.LightningModule):
         noise = torch.randn(clean.shape, generator=generator).to(clean)
         steps = self.models.scheduler.config.num_train_timesteps
         timesteps = draw_timesteps(count, steps, self.config, generator).to(clean.device)
+        target = prediction_target(self.models.scheduler, clean, noise, timesteps)
         noisy = self.models.scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
         dropped = torch.rand(count, generator=generator) < settings.prompt_dropout
         anomaly_prompts = [self.prompt.anomaly_prompt(name) for name in batch["anomaly_type"]]
         normal_prompts = ["" if drop else self.prompt.normal_prompt() for drop in dropped]
-        context, token_ids = encode_prompts(
-            self.models.tokenizer, self.models.text_encoder, anomaly_prompts + normal_prompts
-        )
+        embeddings = encode_prompts(self.models.tokenizer, self.models.text_encoder, anomaly_prompts + normal_prompts)
         words = [self.prompt.supervised_words(name) for name in batch["anomaly_type"]]
-        positions = token_positions(self.models.tokenizer, token_ids[:count], words)
+        positions = token_positions(self.models.tokenizer, embeddings.input_ids[:count], words)
+        if is_inpainting(self.unet):
+            return self._fill_holes(batch, _Noised(clean, target, timesteps, noisy, embeddings), positions, generator)
         read = self.config.attention
         with capture_attention(
             self.unet, positions, slice(0, count), read.resolutions, read.include_up_blocks
         ) as store:
-            prediction = self.unet(noisy, timesteps, context).sample.float()
-        anomaly_loss = noise_loss(prediction[:count], noise[:count])
-        normal_loss = noise_loss(prediction[count:], noise[count:])
+            prediction = predict(self.unet, noisy, timesteps, embeddings)
+        anomaly_loss = noise_loss(prediction[:count], target[:count])
+        normal_loss = noise_loss(prediction[count:], target[count:])
         alignment = da_loss(
             reduce_maps(store, self.config.official),
             batch["mask"],
@@ -95,7 +115,7 @@ class GeneratorModule(lightning.LightningModule):
             self.config.official,
             self.config.data.partly_marked,
         )
-        inside = defect_noise_loss(prediction[:count], noise[:count], batch["mask"])
+        inside = defect_noise_loss(prediction[:count], target[:count], batch["mask"])
         total = (
             anomaly_loss
             + settings.defect_weight * inside
@@ -106,6 +126,61 @@ class GeneratorModule(lightning.LightningModule):
         parts["loss_defect"] = inside
         self.log_dict({name: value.detach() for name, value in parts.items()}, prog_bar=True, batch_size=count)
         return total
+
+    def _fill_holes(
+        self, batch: dict[str, Any], step: _Noised, positions: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return the total loss of a model of the inpainting layout.
+
+        The same losses in holes: L_SD where a defect is drawn, L_NA where the normal prompt restores what is normal,
+        and L_DA where the whole picture is the hole, and nothing tells where the defect is.
+        """
+        count, settings = len(batch["anomaly_type"]), self.config.generator
+        # A normal picture gets the hole of another one's defect, turned, so that no hole stands for a defect.
+        shapes = torch.cat([batch["mask"], batch["mask"].roll(1, 0).flip(-1)])
+        holes = draw_holes(shapes, step.clean.shape[-1], settings.holes, generator)
+        twins = batch.get("twin_image")
+        reference = step.clean if twins is None else torch.cat([self._twins(batch, generator), step.clean[count:]])
+        seen = holes.seen if twins is not None else holes.seen & (torch.arange(2 * count, device=self.device) >= count)
+        hole = make_hole(holes.mask, reference, self._hidden, seen)
+        # Rows that the DA loss reads come first.
+        order = torch.argsort(holes.whole[:count].int(), descending=True, stable=True)
+        number = int(holes.whole[:count].sum())
+        everything = torch.cat([order, torch.arange(count, 2 * count, device=order.device)])
+        read = self.config.attention
+        alignment = torch.zeros((), device=step.clean.device)
+        with ExitStack() as stack:
+            if number:
+                store = stack.enter_context(
+                    capture_attention(
+                        self.unet,
+                        positions[order.to(positions.device)][:number],
+                        slice(0, number),
+                        read.resolutions,
+                        read.include_up_blocks,
+                    )
+                )
+            prediction = predict(
+                self.unet,
+                step.noisy[everything],
+                step.timesteps[everything],
+                step.prompts.rows(everything),
+                hole.rows(everything),
+            )
+            if number:
+                mask = batch["mask"][order][:number]
+                alignment = da_loss(reduce_maps(store), mask, self.prompt.normal_tokens) * number / count
+        error = hole_noise_loss(prediction, step.target[everything], hole.rows(everything).inside)
+        anomaly_loss, normal_loss = error[:count].mean(), error[count:].mean()
+        total = anomaly_loss + settings.na_weight * normal_loss + settings.da_weight * alignment
+        parts = {"loss": total, "loss_sd": anomaly_loss, "loss_na": normal_loss, "loss_da": alignment}
+        self.log_dict({name: value.detach() for name, value in parts.items()}, prog_bar=True, batch_size=count)
+        return total
+
+    def _twins(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        images, never = batch["twin_image"], torch.full_like(batch["anomaly_index"], -1)
+        draw = torch.randn((len(images), *self.latent_shape), generator=generator).to(images.device)
+        return self.latents.encode("twin", images, never, batch["anomaly_augmentation"], draw)
 
     def _encode(self, batch: dict[str, Any], generator: torch.Generator, count: int) -> Tensor:
         draw = torch.randn((2 * count, *self.latent_shape), generator=generator).to(batch["mask"].device)
@@ -137,6 +212,8 @@ def visited_timesteps(steps: int, config: FineTuneConfig) -> int:
     if config.official or not config.generator.limit_timesteps:
         return steps
     sampling = config.sampling
+    if sampling.fill == "hole":
+        return steps
     # The steps that read the mask are always taken, and the start is the nearest step of the grid.
     strengths = [sampling.strength, *([sampling.copied_strength] if sampling.copied_share else [])]
     share = max(*strengths, sampling.mask_steps / sampling.num_inference_steps)

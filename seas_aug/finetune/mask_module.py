@@ -17,11 +17,13 @@ from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.optimiser import adamw
 from seas_aug.latents.codec import latent_shape
 from seas_aug.latents.ddpm import ddpm_step
+from seas_aug.latents.hole import hidden_latents, whole_hole
+from seas_aug.latents.prediction import is_inpainting
 from seas_aug.latents.start import start_latent
 from seas_aug.masks.features import read_features
 from seas_aug.masks.predictor import MaskPredictor
 from seas_aug.masks.training import detail_loss, mask_losses, tell, with_normals
-from seas_aug.prompt.embedding import encode_prompts, pooled_prompts
+from seas_aug.prompt.embedding import encode_prompts
 
 
 class MaskModule(lightning.LightningModule):
@@ -60,6 +62,9 @@ class MaskModule(lightning.LightningModule):
         self.generator, self.config = generator, config
         self.latents = LatentCache(generator.vae)
         self.latent_shape = latent_shape(generator.unet, generator.vae, generator.config.image_size)
+        hidden = hidden_latents(generator.vae, generator.config.image_size)
+        self._hidden: Tensor
+        self.register_buffer("_hidden", hidden, persistent=False)
 
     def on_fit_start(self) -> None:
         """Move the frozen generator to the training device."""
@@ -98,9 +103,9 @@ class MaskModule(lightning.LightningModule):
         asked = torch.randint(len(types), (normals,), generator=generator).tolist()
         names = [*batch["anomaly_type"], *(types[choice] for choice in asked)]
         pipe = self.generator
-        prompts = pooled_prompts(
-            pipe.tokenizer, pipe.text_encoder, [pipe.prompt.anomaly_prompt(name) for name in names]
-        )
+        texts = [pipe.prompt.anomaly_prompt(name) for name in names]
+        with torch.no_grad():
+            prompts = encode_prompts(pipe.tokenizer, pipe.text_encoder, texts).pooled
         places = torch.cat([torch.arange(rows), torch.arange(count, count + len(found) - rows)])
         known = tell(found, places, len(images), generator)
         target = with_normals(batch["mask"], normals)
@@ -127,15 +132,16 @@ class MaskModule(lightning.LightningModule):
         noisy = start_latent(pipe.scheduler, clean, noise, timesteps)
         prompts = [pipe.prompt.anomaly_prompt(name) for name in batch["anomaly_type"][:count]]
         prompts += [pipe.prompt.normal_prompt()] * normals
-        context, _ = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+        embeddings = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
+        hole = whole_hole(self._hidden, len(noisy)) if is_inpainting(pipe.unet) else None
         if not self.config.official:
-            return read_features(pipe.unet, pipe.vae, noisy, timesteps, context, count)
+            return read_features(pipe.unet, pipe.vae, noisy, timesteps, embeddings, count, hole=hole)
         fresh = torch.randn(noisy[:count].shape, generator=generator).to(device)
 
         def step(predicted: Tensor) -> Tensor:
             return ddpm_step(levels, noisy[:count], predicted, timesteps[:count], fresh)
 
-        return read_features(pipe.unet, pipe.vae, noisy, timesteps, context, count, step)
+        return read_features(pipe.unet, pipe.vae, noisy, timesteps, embeddings, count, step, hole)
 
     def _encode(self, batch: dict[str, Any], kind: str, noise: Tensor) -> Tensor:
         """Return scaled latents ``[B, C, h, w]`` of the first images of one half."""

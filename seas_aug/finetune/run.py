@@ -46,6 +46,7 @@ from seas_aug.finetune.run_folder import (
     tidy,
 )
 from seas_aug.finetune.training import MakeData, fit
+from seas_aug.latents.prediction import is_inpainting
 from seas_aug.prompt.embedding import add_prompt_tokens, merge_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 
@@ -189,7 +190,7 @@ def _train_generator(
     rows = generator_rows(pipe, pictures, config)
     fit(
         module,
-        _data(config, pictures, settings, updates, config.seed),
+        _data(config, pictures, settings, updates, config.seed, twins=is_inpainting(models.unet)),
         config,
         "generator",
         updates,
@@ -237,7 +238,12 @@ def _train_masks(
 
 
 def _data(
-    config: FineTuneConfig, pictures: Pictures, settings: GeneratorConfig | MaskConfig, updates: int, seed: int
+    config: FineTuneConfig,
+    pictures: Pictures,
+    settings: GeneratorConfig | MaskConfig,
+    updates: int,
+    seed: int,
+    twins: bool = False,
 ) -> MakeData:
     """Return what makes a stage's data from the update on that it is continued at."""
 
@@ -245,7 +251,7 @@ def _data(
         begin = start * settings.accumulate
         length = begin + updates * settings.accumulate
         batch = settings.batch_size
-        return FewShotDataModule(pictures, config.data, batch, seed, length, begin, variation=settings.variation)
+        return FewShotDataModule(pictures, config.data, batch, seed, length, begin, settings.variation, twins)
 
     return make
 

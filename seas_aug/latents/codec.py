@@ -55,4 +55,4 @@ def latent_scale(vae: Any) -> int:
 def latent_shape(unet: Any, vae: Any, image_size: int) -> torch.Size:
     """Return ``[C, h, w]`` of the latents of square images of ``image_size`` pixels."""
     side = image_size // latent_scale(vae)
-    return torch.Size((unet.config.in_channels, side, side))
+    return torch.Size((unet.config.out_channels, side, side))

@@ -11,11 +11,15 @@ from torch import nn
 
 from seas_aug.errors import SeasError
 from seas_aug.latents.codec import decode_latents
+from seas_aug.latents.prediction import predict
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    from seas_aug.latents.hole import Hole
+    from seas_aug.prompt.embedding import PromptEmbeddings
 
     Autoencoder = AutoencoderKL | AutoencoderDC
 
@@ -162,9 +166,10 @@ def read_features(
     vae: Autoencoder,
     noisy: torch.Tensor,
     timesteps: torch.Tensor,
-    context: torch.Tensor,
+    prompts: PromptEmbeddings,
     decoded: int,
     step: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    hole: Hole | None = None,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return U-Net features of all images, and decoder features of the first of them, at the same noise.
 
@@ -173,12 +178,13 @@ def read_features(
         vae: autoencoder.
         noisy: noisy scaled latents ``[B, C, h, w]``, those to be decoded first.
         timesteps: int64, one for all or ``[B]``.
-        context: prompt embeddings ``[B, L, D]``.
+        prompts: of B prompts.
         decoded: of how many images the decoder's features are read.
         step: makes the latents that are decoded in place of the noisy ones, from their predicted noise; None decodes
             the noisy ones.
+        hole: the whole picture, for an inpainting model: what reads it must not be told where a defect was drawn.
     """
     with UNetFeatures(unet) as hook:
-        predicted = unet(noisy, timesteps, context).sample
+        predicted = predict(unet, noisy, timesteps, prompts, hole)
     latents = noisy[:decoded] if step is None else step(predicted[:decoded])
     return hook.features, decoder_features(vae, latents)

@@ -3,21 +3,21 @@
 
 from seas_aug.prompt.embedding import (
     ExtendedTokenEmbedding,
+    PromptEmbeddings,
     add_prompt_tokens,
     encode_prompts,
     merge_prompt_tokens,
     pool_prompts,
-    pooled_prompts,
 )
 from seas_aug.prompt.ua_prompt import UAPrompt, token_positions
 
 __all__ = [
     "ExtendedTokenEmbedding",
+    "PromptEmbeddings",
     "UAPrompt",
     "add_prompt_tokens",
     "encode_prompts",
     "merge_prompt_tokens",
     "pool_prompts",
-    "pooled_prompts",
     "token_positions",
 ]

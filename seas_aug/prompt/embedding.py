@@ -8,7 +8,7 @@ original rows are frozen and gradients reach the new ones only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -133,9 +133,35 @@ def merge_prompt_tokens(text_encoder: CLIPTextModel) -> nn.Embedding:
     return merged
 
 
+class PromptEmbeddings(NamedTuple):
+    """What a U-Net reads of B prompts.
+
+    Attributes:
+        context: last hidden states, float ``[B, L, D]``, for cross-attention.
+        pooled: one vector per prompt, float ``[B, D]`` (:func:`pool_prompts`).
+        input_ids: token ids, int64 ``[B, L]``.
+    """
+
+    context: torch.Tensor
+    pooled: torch.Tensor
+    input_ids: torch.Tensor
+
+    def rows(self, chosen: Any) -> PromptEmbeddings:
+        """Return those of some prompts, as ``tensor[chosen]`` chooses them."""
+        return PromptEmbeddings(*(part[chosen] for part in self))
+
+    def repeat_each(self, times: int) -> PromptEmbeddings:
+        """Return every prompt so many times in a row."""
+        return PromptEmbeddings(*(part.repeat_interleave(times, dim=0) for part in self))
+
+    def detach(self) -> PromptEmbeddings:
+        """Return the same without a gradient."""
+        return PromptEmbeddings(*(part.detach() for part in self))
+
+
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, text_encoder: CLIPTextModel, prompts: Sequence[str]
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> PromptEmbeddings:
     """Tokenise prompts, pad them to the model's length and encode them (with autograd where it is on).
 
     Args:
@@ -144,8 +170,8 @@ def encode_prompts(
         prompts: B texts; the empty one is the unconditional prompt.
 
     Returns:
-        Last hidden states, float [B, L, D], and token ids, int64 [B, L], both on the text encoder's device. L is the
-        tokenizer's ``model_max_length``, limited by the text encoder's positions.
+        On the text encoder's device. L is the tokenizer's ``model_max_length``, limited by the text encoder's
+        positions.
 
     Raises:
         SeasError: a prompt has more than L tokens.
@@ -159,7 +185,8 @@ def encode_prompts(
                 "use fewer tokens per anomaly type or fewer types."
             )
     input_ids = torch.tensor(rows, dtype=torch.long, device=text_encoder.device)
-    return text_encoder(input_ids).last_hidden_state, input_ids
+    hidden = text_encoder(input_ids).last_hidden_state
+    return PromptEmbeddings(hidden, pool_prompts(hidden, input_ids, int(tokenizer.eos_token_id)), input_ids)
 
 
 def pool_prompts(hidden: torch.Tensor, input_ids: torch.Tensor, end_token: int) -> torch.Tensor:
@@ -176,24 +203,3 @@ def pool_prompts(hidden: torch.Tensor, input_ids: torch.Tensor, end_token: int) 
     ended = (input_ids == end_token).long()
     inside = ((ended.cumsum(dim=1) - ended) == 0).to(hidden.dtype).unsqueeze(-1)
     return (hidden * inside).sum(dim=1) / inside.sum(dim=1)
-
-
-@torch.no_grad()
-def pooled_prompts(
-    tokenizer: PreTrainedTokenizerBase, text_encoder: CLIPTextModel, prompts: Sequence[str]
-) -> torch.Tensor:
-    """Encode prompts and pool them (:func:`pool_prompts`).
-
-    Args:
-        tokenizer: CLIP tokenizer.
-        text_encoder: CLIP text model.
-        prompts: B texts.
-
-    Returns:
-        float [B, D] without gradient.
-
-    Raises:
-        SeasError: a prompt has too many tokens.
-    """
-    hidden, input_ids = encode_prompts(tokenizer, text_encoder, prompts)
-    return pool_prompts(hidden, input_ids, int(tokenizer.eos_token_id))

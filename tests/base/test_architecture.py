@@ -64,7 +64,9 @@ def test_prompts_of_five_types_fit(tokenizer):
     prompt = UAPrompt(tuple("abcde"))
     add_prompt_tokens(tokenizer, encoder, prompt)
     with torch.no_grad():
-        states, ids = encode_prompts(tokenizer, encoder, [prompt.anomaly_prompt(*"abcde"), prompt.normal_prompt(), ""])
+        states, _, ids = encode_prompts(
+            tokenizer, encoder, [prompt.anomaly_prompt(*"abcde"), prompt.normal_prompt(), ""]
+        )
     assert states.shape == (3, MAX_TOKENS, TEXT_WIDTH)
     assert torch.isfinite(states).all()
     assert not torch.allclose(states[1], states[2])

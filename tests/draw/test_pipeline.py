@@ -20,7 +20,7 @@ from seas_aug.draw.references import ArrayReferences, is_grey_picture
 from seas_aug.draw.sample import SamplerSettings, decode_pictures, draw_windows
 from seas_aug.errors import SeasError
 from seas_aug.latents.codec import decode_latents, encode_latents
-from seas_aug.prompt import pooled_prompts
+from seas_aug.prompt import encode_prompts
 from tests.draw.helpers import assert_same, grown, pixels, same_pixels, with_sampling
 
 STRIDE = 1_000_003  # between the seeds of one image's draws
@@ -99,7 +99,7 @@ def test_masks_are_finished_with_the_image_and_the_prompt_that_belong_to_them(pi
     prompt = pipe.prompt.anomaly_prompt("crack")
     for row, (known, image, words) in enumerate(seen):
         torch.testing.assert_close(image / 2 + 0.5, as_tensor([pairs.images[row]]))
-        torch.testing.assert_close(words, pooled_prompts(pipe.tokenizer, pipe.text_encoder, [prompt]))
+        torch.testing.assert_close(words, encode_prompts(pipe.tokenizer, pipe.text_encoder, [prompt]).pooled)
         _, expected = alone(pipe, row + 2, (row + 2) % 4)
         torch.testing.assert_close(known, expected)
         assert np.array_equal(pairs.masks[row], (known[0, 0] > known[0, 0].median()).numpy())

@@ -24,7 +24,7 @@ from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.latents.codec import encode_latents
 from seas_aug.latents.start import first_step
 from seas_aug.presets import paper_preset
-from seas_aug.prompt import pooled_prompts
+from seas_aug.prompt import encode_prompts
 from seas_aug.prompt.embedding import add_prompt_tokens
 from seas_aug.prompt.ua_prompt import UAPrompt
 from tests.tiny_base import tiny_config
@@ -148,9 +148,9 @@ def test_normals_are_asked_about_a_type(category_folder, base_folder, run_folder
     """The prompts of the detail branch are those of anomalies, for every image."""
     module = MaskModule(SeaSPipeline.from_pretrained(run_folder), tiny_config(category_folder, run_folder, base_folder))
     pipe, seen = module.generator, []
-    possible = pooled_prompts(
+    possible = encode_prompts(
         pipe.tokenizer, pipe.text_encoder, [pipe.prompt.anomaly_prompt(name) for name in pipe.anomaly_types]
-    )
+    ).pooled
     module.predictor.detail.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
     batch = make_batch()
     module.training_step(batch, 0)

@@ -44,7 +44,7 @@ def test_new_rows_start_from_the_mean_of_the_word_pieces(models):
 def test_gradients_reach_only_the_new_rows_that_are_used(models):
     tokenizer, encoder = models
     extended = add_prompt_tokens(tokenizer, encoder, PROMPT)
-    states, _ = encode_prompts(tokenizer, encoder, [PROMPT.anomaly_prompt("crack")])
+    states, *_ = encode_prompts(tokenizer, encoder, [PROMPT.anomaly_prompt("crack")])
     states.square().sum().backward()
     assert extended.original.weight.grad is None
     used = [word in PROMPT.supervised_words("crack") for word in PROMPT.new_words]
@@ -54,9 +54,9 @@ def test_gradients_reach_only_the_new_rows_that_are_used(models):
 def test_the_original_words_are_encoded_as_before(models):
     tokenizer, encoder = models
     with torch.no_grad():
-        before, _ = encode_prompts(tokenizer, encoder, ["a hole", ""])
+        before, *_ = encode_prompts(tokenizer, encoder, ["a hole", ""])
         add_prompt_tokens(tokenizer, encoder, PROMPT)
-        after, _ = encode_prompts(tokenizer, encoder, ["a hole", ""])
+        after, *_ = encode_prompts(tokenizer, encoder, ["a hole", ""])
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
@@ -73,12 +73,12 @@ def test_merged_model_survives_saving(models, tmp_path):
     torch.nn.init.normal_(extended.new_rows)
     prompts = [PROMPT.anomaly_prompt("hole", "crack"), PROMPT.normal_prompt(), ""]
     with torch.no_grad():
-        expected, expected_ids = encode_prompts(tokenizer, encoder, prompts)
+        expected, _, expected_ids = encode_prompts(tokenizer, encoder, prompts)
         merge_prompt_tokens(encoder)
         encoder.save_pretrained(tmp_path / "text_encoder")
         tokenizer.save_pretrained(tmp_path / "tokenizer")
         loaded = CLIPTextModel.from_pretrained(tmp_path / "text_encoder").eval()
-        states, ids = encode_prompts(CLIPTokenizer.from_pretrained(tmp_path / "tokenizer"), loaded, prompts)
+        states, _, ids = encode_prompts(CLIPTokenizer.from_pretrained(tmp_path / "tokenizer"), loaded, prompts)
     assert torch.equal(ids, expected_ids)
     torch.testing.assert_close(states, expected, rtol=0, atol=1e-6)
 
@@ -87,7 +87,7 @@ def test_merged_model_survives_saving(models, tmp_path):
 def test_prompts_are_padded_to_the_shorter_limit(tokenizer_length, encoder_length):
     tokenizer = tiny_tokenizer(tokenizer_length)
     encoder = tiny_text_encoder(tokenizer, max_length=encoder_length)
-    states, ids = encode_prompts(tokenizer, encoder, ["", "a b"])
+    states, _, ids = encode_prompts(tokenizer, encoder, ["", "a b"])
     assert states.shape == (2, 20, TEXT_WIDTH)
     assert ids.shape == (2, 20)
     with pytest.raises(SeasError, match="has 24 tokens but the text encoder reads 20"):

@@ -7,6 +7,8 @@ an hour on one CPU core. Each continues where it was stopped. They read nothing 
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import jsonargparse
@@ -15,17 +17,24 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from torch.utils.data import DataLoader
 
-from seas_aug.base.load import load_base
+from seas_aug.base.load import base_hash, load_base
 from seas_aug.base.pretrain.architecture import LATENT_CHANNELS
 from seas_aug.base.pretrain.autoencoder import AutoencoderModule
 from seas_aug.base.pretrain.details import DetailPretraining, DetailScenes
 from seas_aug.base.pretrain.diffusion import DiffusionModule, LatentPool, LatentScenes
 from seas_aug.base.pretrain.export import export_base
+from seas_aug.base.pretrain.inpainting import InpaintingModule, InpaintingSettings
 from seas_aug.base.pretrain.linear_start import patch_basis, write_linear_code
 from seas_aug.base.pretrain.masks import MaskPretraining, MaskScenes
+from seas_aug.base.pretrain.normalise import normalise
 from seas_aug.base.pretrain.scenes import CropDataset, ScenePool
+from seas_aug.base.pretrain.schedule import Budget
+from seas_aug.base.pretrain.twin_pool import TwinPool, TwinRecipe
+from seas_aug.base.renderer.photographs import Photographs, pack_photographs
+from seas_aug.base.renderer.twin import twin_words
 
 _HELD_OUT_SEED = 10_000_000
+_INPAINTING = InpaintingSettings()
 _NORMAL_SHARE = 0.3  # of the scenes that the detail branch learns from
 
 
@@ -149,6 +158,54 @@ def diffusion(
     trainer.save_checkpoint(output / "final.ckpt")
 
 
+def inpainting(
+    start_from: str = "embedded",
+    from_scratch: bool = False,
+    output: Path = Path("runs/base/inpainting"),
+    photographs: Path | None = None,
+    settings: InpaintingSettings = _INPAINTING,
+    steps: int = 20000,
+    minutes: float = 0.0,
+    workers: int = 0,
+    precision: str = "bf16-mixed",
+    threads: int | None = None,
+) -> None:
+    """Stage 2 of version 7: text encoder and U-Net in the inpainting layout, on rendered twins.
+
+    Args:
+        start_from: base whose autoencoder is kept and whose U-Net and text encoder are trained on.
+        from_scratch: keep the autoencoder alone.
+        output: folder for twins, checkpoints and the log.
+        photographs: packed file of ``pack``; none trains on rendered surfaces alone.
+        settings: batches, holes, learning rate, seed.
+        steps: optimiser updates at most.
+        minutes: end after so many minutes; 0 means after ``steps``.
+        workers: processes that render twins beside the training.
+        precision: Lightning precision.
+        threads: CPU threads.
+    """
+    lightning.seed_everything(settings.seed)
+    budget = Budget(steps, minutes, time.monotonic())
+    if threads:
+        torch.set_num_threads(threads)
+    base = load_base(start_from)
+    vae = base.vae.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    materials = [] if photographs is None else Photographs(photographs).materials
+    recipe = TwinRecipe(base_hash(start_from), str(photographs or ""), 100_000_000 * settings.seed)
+    pool = TwinPool(output / "twins", recipe, vae, settings.most_twins, workers)
+    held_out = TwinPool(output / "held_out", replace(recipe, first_seed=_HELD_OUT_SEED), vae, 512, workers)
+    module = InpaintingModule(pool, held_out, settings, budget, twin_words(materials), output / "tokenizer")
+    if not from_scratch:
+        module.continue_from(base)
+    trainer = _trainer(output, steps, precision, threads, 0.998)
+    try:
+        trainer.fit(module, DataLoader(range(steps), None), DataLoader(range(4), None), ckpt_path=_resume(output))  # type: ignore[arg-type]
+    finally:
+        for twins in (pool, held_out):
+            twins.close()
+    trainer.save_checkpoint(output / "final.ckpt")
+
+
 def masks(
     base: str = "seas_aug/base/weights/v6",
     output: Path = Path("runs/base/masks"),
@@ -231,7 +288,10 @@ def details(
 
 def main() -> None:
     """Run one stage."""
-    jsonargparse.CLI([autoencoder, diffusion, export_base, masks, details], as_positional=False)
+    jsonargparse.CLI(
+        [pack_photographs, autoencoder, normalise, diffusion, inpainting, export_base, masks, details],
+        as_positional=False,
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
@@ -62,6 +62,22 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
+def build_inpainting_unet() -> UNet2DConditionModel:
+    """Return an untrained U-Net like :func:`build_unet` that reads a hole and a masked picture, too.
+
+    The prompt acts on every layer: beside cross-attention, its pooled embedding is added to the time embedding.
+    """
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    plain = {name: value for name, value in build_unet().config.items() if not name.startswith("_")}
+    inpainting: dict[str, Any] = {
+        "in_channels": 2 * LATENT_CHANNELS + 1,
+        "class_embed_type": "projection",
+        "projection_class_embeddings_input_dim": TEXT_WIDTH,
+    }
+    return UNet2DConditionModel(**{**plain, **inpainting})
+
+
 def build_text_encoder(vocabulary: int) -> CLIPTextModel:
     """Return an untrained two-layer CLIP text encoder of width 128."""
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -114,12 +130,21 @@ def build_tokenizer(folder: Path, words: list[str]) -> CLIPTokenizer:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS)
 
 
-def build_scheduler() -> DDPMScheduler:
-    """Return Stable Diffusion's training noise schedule (scaled linear, epsilon prediction)."""
+def build_scheduler(prediction_type: str = "epsilon") -> DDPMScheduler:
+    """Return Stable Diffusion's training noise schedule (scaled linear).
+
+    Args:
+        prediction_type: of the U-Net: ``epsilon`` or ``v_prediction``.
+    """
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     return DDPMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000, clip_sample=False
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        num_train_timesteps=1000,
+        clip_sample=False,
+        prediction_type=prediction_type,
     )
 
 

@@ -20,7 +20,7 @@ from seas_aug.data.variation import vary_light
 from seas_aug.errors import SeasError
 from seas_aug.masks.predictor import MaskPredictor, probabilities
 from seas_aug.masks.training import detail_loss, tell, with_normals
-from seas_aug.prompt.embedding import pooled_prompts
+from seas_aug.prompt.embedding import encode_prompts
 
 _FAINTEST = 0.3  # simulated masks of the generator's features are at most so unsure
 
@@ -104,7 +104,7 @@ class DetailPretraining(lightning.LightningModule):
         text_encoder.to(self.device)
 
     def _prompts(self, batch: dict[str, Any]) -> Tensor:
-        return pooled_prompts(self.models.tokenizer, self.models.text_encoder, batch["prompt"])
+        return encode_prompts(self.models.tokenizer, self.models.text_encoder, batch["prompt"]).pooled
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Return the loss; of a quarter of the images the branch may be told the true mask, coarse and unsure."""

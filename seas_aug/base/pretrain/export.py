@@ -23,16 +23,20 @@ def export_base(
     Args:
         autoencoder: checkpoint of stage 1, or the base that stage 2 kept it from, such as ``embedded``.
         diffusion: checkpoint of stage 2, or a base whose U-Net, text encoder and words are kept.
-        masks: checkpoint of stage 4 or, with a detail branch, 5, once there is one.
+        masks: checkpoint of stage 4 or, with a detail branch, 5, once there is one; or a base that has one.
         output: folder of the weights in the package.
     """
     from seas_aug.base.load import load_base
     from seas_aug.base.pretrain.architecture import NATIVE_SIZE
     from seas_aug.base.pretrain.diffusion import DiffusionModule, load_autoencoder
+    from seas_aug.base.pretrain.inpainting import is_inpainting_checkpoint, load_inpainting
     from seas_aug.base.pretrain.masks import load_mask_predictor
 
     module: Any
-    if Path(diffusion).suffix == ".ckpt":
+    if Path(diffusion).suffix == ".ckpt" and is_inpainting_checkpoint(Path(diffusion)):
+        module = load_inpainting(Path(diffusion))
+        scaling = 1.0  # of normalised latents
+    elif Path(diffusion).suffix == ".ckpt":
         module = DiffusionModule.load_from_checkpoint(diffusion, map_location="cpu", weights_only=True)
         scaling = float(module.hparams["scaling_factor"])
     else:
@@ -43,7 +47,10 @@ def export_base(
     for part in (vae, module.unet):
         part.register_to_config(_name_or_path="embedded")  # type: ignore[operator]  # not a path of this machine
     # All is read before anything is deleted: a source may lie in the output folder.
-    predictor = None if masks is None else load_mask_predictor(masks)
+    if masks is not None and masks.is_dir():  # of a base
+        predictor = load_base(str(masks)).mask_predictor
+    else:
+        predictor = None if masks is None else load_mask_predictor(masks)
     if output.exists():
         shutil.rmtree(output)
     parts = {"unet": module.unet, "vae": vae, "text_encoder": module.text_encoder}

@@ -89,8 +89,8 @@ class MaskPretraining(lightning.LightningModule):
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         noisy = self.models.scheduler.add_noise(latents, noise, timesteps)
         prompts = [*batch["defect_prompt"], *batch["normal_prompt"]]
-        context, _ = encode_prompts(self.models.tokenizer, self.models.text_encoder, prompts)
-        return read_features(self.models.unet, self.models.vae, noisy, timesteps, context.detach(), count)
+        embeddings = encode_prompts(self.models.tokenizer, self.models.text_encoder, prompts)
+        return read_features(self.models.unet, self.models.vae, noisy, timesteps, embeddings.detach(), count)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         """Return the loss of refined and coarse masks."""
