@@ -35,6 +35,7 @@ from seas_aug.base.renderer.defects import DEFECTS
 from seas_aug.base.renderer.photographs import Photographs
 from seas_aug.base.renderer.twin import Twin, render_twin
 from seas_aug.config import SamplingConfig
+from seas_aug.config.sampling import HoleReference, HoleShape
 from seas_aug.data.images import to_model_range
 from seas_aug.draw.sample import SamplerSettings, decode_pictures, draw_windows, solver
 from seas_aug.environment import describe_environment
@@ -44,6 +45,8 @@ from seas_aug.evaluate.follows_prompt import followed_by_real, follows_prompt
 from seas_aug.latents.codec import encode_latents
 
 Pixels = NDArray[np.uint8]
+Way = tuple[HoleShape, HoleReference]
+_WAYS: tuple[Way, ...] = (("exact", "seen"), ("exact", "hidden"), ("coarse", "seen"))
 _FIRST_SEED = 60_000_000
 _BATCH = 11
 _EXAMPLES = 600  # rendered defects that the classifier learns the types from
@@ -81,7 +84,7 @@ class BaseDrawer:
         self._steps = steps
 
     @torch.no_grad()
-    def draw(self, twins: Sequence[Twin], prompts: Sequence[str], seeds: Sequence[int], way: tuple[str, str]) -> Pixels:
+    def draw(self, twins: Sequence[Twin], prompts: Sequence[str], seeds: Sequence[int], way: Way) -> Pixels:
         """Return windows uint8 ``[N, S, S, 3]`` with what a prompt makes of each twin's hole.
 
         Args:
@@ -92,7 +95,7 @@ class BaseDrawer:
         """
         sampling = SamplingConfig(
             num_inference_steps=self._steps, guidance_scale=1.0, hole_shape=way[0], hole_reference=way[1]
-        )  # type: ignore[arg-type]
+        )
         drawn = np.zeros((len(twins), self.size, self.size, 3), np.uint8)
         for prompt in sorted(set(prompts)):
             rows = [row for row, text in enumerate(prompts) if text == prompt]
@@ -134,7 +137,7 @@ def measure(drawer: BaseDrawer, holes: int, photographs: Photographs | None, she
     codec = drawer.through_codec(references)
     found: dict[str, Any] = {"real": round(followed_by_real(real, names, groups), 4), "holes": holes}
     rows = [references, np.repeat(masks[..., None] * np.uint8(255), 3, axis=3), np.stack([t.image for t in twins])]
-    for way in tqdm([("exact", "seen"), ("exact", "hidden"), ("coarse", "seen")], desc="drawing"):
+    for way in tqdm(_WAYS, desc="drawing"):
         drawn = {
             name: drawer.draw(twins, [f"a {twin.noun} with {name}" for twin in twins], range(holes), way)
             for name in types

@@ -42,6 +42,17 @@ def tiny_dc_vae() -> AutoencoderDC:
     ).eval()
 
 
+def with_holes(unet: Any, pooled: bool = False) -> Any:
+    """Return a U-Net like another one, of random weights, in the layout of inpainting checkpoints."""
+    torch.manual_seed(4)
+    config = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+    config["in_channels"] = 2 * config["out_channels"] + 1
+    if pooled:
+        width = config["cross_attention_dim"]
+        config |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": width}
+    return type(unet)(**config).eval()
+
+
 def write_base(folder: Path, unet: Any = None, vae: Any = None, **scheduler: Any) -> Path:
     """Save a base of random weights as a diffusers folder."""
     tokenizer = tiny_tokenizer()

@@ -6,12 +6,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+Reference = Literal["own", "seen", "hidden"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Drawer(Protocol):
         proposals: Sequence[Proposal],
         prompt_types: Sequence[tuple[str, ...]],
         seeds: Sequence[int],
-        from_reference: bool = False,
+        reference: Reference = "own",
         severity: float = 1.0,
     ) -> Pixels:
         """Draw windows, decoded and not pasted back.
@@ -75,7 +76,8 @@ class Drawer(Protocol):
             proposals: N places.
             prompt_types: the types in the prompt of each; ``()`` is the normal prompt.
             seeds: of the noise of each.
-            from_reference: the reference is seen in the hole, and nothing of the paste.
+            reference: whether the reference is seen in the hole (and nothing of the paste), is hidden there, or is as in
+                the model's own way of drawing.
             severity: how strong the defects are to be, 0 to 1.
 
         Returns:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.drawing.cache import Cache
-from benchmarks.drawing.drawer import Drawer, Pixels, Proposal, content_of
+from benchmarks.drawing.drawer import Drawer, Pixels, Proposal, Reference, content_of
 from benchmarks.drawing.fills import normal_twin
 from benchmarks.drawing.windows import ProductWindows
 from seas_aug.evaluate.severity import SEVERITIES
@@ -42,7 +42,8 @@ class Material:
         null: normal fills of the same holes, likewise, in three seeds.
         codec: what the autoencoder makes of windows.
         given_masks: masks as they are given out with the drawn windows, uint8 ``[N, S, S]``; some may be empty.
-        null_seen: fills with the reference seen, where ``null`` has it hidden.
+        null_seen: fills with the reference seen, of a drawer that can hide it.
+        null_hidden: fills with the reference hidden, likewise.
         unseen_null: normal fills of the unseen defects' grown masks, uint8 ``[M, S, S, 3]``.
         prompted: per type, drawings of its prompt in masks of all types.
         prompted_on: their references, masks and groups.
@@ -67,6 +68,7 @@ class Material:
     proposals: Sequence[Proposal] = ()
     given_masks: Pixels | None = None
     null_seen: Pixels | None = None
+    null_hidden: Pixels | None = None
     unseen_null: Pixels | None = None
     prompted: Mapping[str, Pixels] = field(default_factory=dict)
     prompted_on: WindowSet | None = None
@@ -116,7 +118,8 @@ def draw_material(drawer: Drawer, windows: ProductWindows, count: int, cache: Ca
         codec=studio.codec,
         proposals=proposals,
         given_masks=studio.masks_of(proposals, drawn.images),
-        null_seen=studio.null(proposals, seen=True) if drawer.fills_holes else None,
+        null_seen=studio.null(proposals, reference="seen") if drawer.fills_holes else None,
+        null_hidden=studio.null(proposals, reference="hidden") if drawer.fills_holes else None,
         unseen_null=studio.unseen_null(unseen, windows.train_normals.images),
         prompted={name: studio.draw([proposals[i] for i in chosen], [(name,)] * len(chosen)) for name in types}
         if len(types) > 1
@@ -145,7 +148,7 @@ class _Studio:
         proposals: Sequence[Proposal],
         prompts: Sequence[tuple[str, ...]],
         shift: int = 0,
-        from_reference: bool = False,
+        reference: Reference = "own",
         severity: float = 1.0,
     ) -> Pixels:
         seeds = [one.seed + shift for one in proposals]
@@ -154,14 +157,14 @@ class _Studio:
             "on": content_of(proposals),
             "prompts": [list(types) for types in prompts],
             "seeds": seeds,
-            "from_reference": from_reference,
+            "from_reference": {"own": False, "seen": True, "hidden": "hidden"}[reference],
             "severity": severity,
         }
-        return self.cache.get(made_by, lambda: self.drawer.draw(proposals, prompts, seeds, from_reference, severity))
+        return self.cache.get(made_by, lambda: self.drawer.draw(proposals, prompts, seeds, reference, severity))
 
-    def null(self, proposals: Sequence[Proposal], shift: int = 0, seen: bool = False) -> Pixels:
+    def null(self, proposals: Sequence[Proposal], shift: int = 0, reference: Reference = "own") -> Pixels:
         """Fill normal texture in. A drawer that redraws what is there has to start without the paste."""
-        return self.draw(proposals, [()] * len(proposals), shift, seen or not self.drawer.fills_holes)
+        return self.draw(proposals, [()] * len(proposals), shift, reference if self.drawer.fills_holes else "seen")
 
     def unseen_null(self, unseen: WindowSet, normals: Pixels) -> Pixels:
         """Fill the grown masks of real defects; where no hole can be filled, of their twins without the defect."""
@@ -177,7 +180,7 @@ class _Studio:
             replace(_at(image, hole), anomaly_type=name, seed=seed)
             for seed, (image, hole, name) in enumerate(zip(images, holes, unseen.types, strict=True))
         ]
-        return self.null(proposals)
+        return self.null(proposals, reference="hidden")
 
     def two_types(
         self, proposals: Sequence[Proposal], types: Sequence[str], count: int

@@ -95,9 +95,9 @@ def _prompt_copper(job: Measuring) -> Measured:
 
 def _restored(job: Measuring) -> Measured:
     m = job.material
-    if m.null_seen is None:  # a drawer that redraws what is there always sees it
+    if m.null_seen is None or m.null_hidden is None:  # a drawer that redraws what is there always sees it
         return job.restored_of(m.null[0])
-    return _with(job.restored_of(m.null[0]), reference_seen=job.restored_of(m.null_seen))
+    return _with(job.restored_of(m.null_hidden), reference_seen=job.restored_of(m.null_seen))
 
 
 def _novelty(job: Measuring) -> Measured:

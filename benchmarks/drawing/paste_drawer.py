@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.drawing.drawer import Pixels, Proposal
+from benchmarks.drawing.drawer import Pixels, Proposal, Reference
 from benchmarks.drawing.fills import as_pixels, feathered, normal_twin
 from benchmarks.drawing.windows import ProductWindows, cut_windows
 from seas_aug.data.seeds import derive_seed
@@ -65,14 +65,14 @@ class PasteDrawer:
         proposals: Sequence[Proposal],
         prompt_types: Sequence[tuple[str, ...]],
         seeds: Sequence[int],
-        from_reference: bool = False,
+        reference: Reference = "own",
         severity: float = 1.0,
     ) -> Pixels:
         """Return the pastes; another type's texture where the prompt says so, and normal texture for none."""
         images = []
         for one, types, seed in zip(proposals, prompt_types, seeds, strict=True):
             if not types:
-                images.append(one.reference if from_reference else self._normal(one, seed))
+                images.append(one.reference if reference == "seen" else self._normal(one, seed))
             elif one.anomaly_type in types:
                 images.append(one.start)
             else:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.drawing.drawer import Pixels, Proposal
+from benchmarks.drawing.drawer import Pixels, Proposal, Reference
 from seas_aug.artifact.model_hash import find_model, model_hash
 from seas_aug.data.images import from_model_range, to_model_range
 from seas_aug.data.seeds import derive_seed
@@ -73,7 +73,7 @@ class WholeImageDrawer:
         proposals: Sequence[Proposal],
         prompt_types: Sequence[tuple[str, ...]],
         seeds: Sequence[int],
-        from_reference: bool = False,
+        reference: Reference = "own",
         severity: float = 1.0,
     ) -> Pixels:
         """Redraw the placed pastes, or the references, at the strength that copies are redrawn with.
@@ -88,7 +88,7 @@ class WholeImageDrawer:
             rows = [row for row, entry in enumerate(prompt_types) if entry == types]
             for begin in range(0, len(rows), _BATCH):
                 batch = rows[begin : begin + _BATCH]
-                starts = [proposals[row].reference if from_reference else proposals[row].start for row in batch]
+                starts = [proposals[row].reference if reference == "seen" else proposals[row].start for row in batch]
                 drawn[batch] = self._redraw(np.stack(starts), types, [seeds[row] for row in batch])
         return drawn
 

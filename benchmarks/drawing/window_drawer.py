@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package's own way: windows at the scale of the defect, in which a copied few-shot defect is drawn anew."""
+"""The package's own way: windows at the scale of the defect, drawn in a hole or from a copied few-shot defect."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.drawing.drawer import Pixels, Proposal
+from benchmarks.drawing.drawer import Pixels, Proposal, Reference
 from benchmarks.drawing.gate import Gate, GateRecord
 from benchmarks.drawing.windows import cut_windows
 from seas_aug.artifact.model_hash import find_model, model_hash
 from seas_aug.config import DrawConfig
 from seas_aug.data.images import to_model_range
 from seas_aug.data.windows import view, view_mask
-from seas_aug.draw.attempt import Request
+from seas_aug.draw.attempt import Request, Start
 from seas_aug.draw.compose import put_copies
 from seas_aug.draw.draw import begin, near
 from seas_aug.draw.few_shot import FewShotDefects
@@ -47,13 +47,14 @@ class WindowDrawer:
     """
 
     whole = False
-    fills_holes = False
-    has_severity = True
 
     def __init__(self, run: Path, root: Path | None = None) -> None:
         folder = find_model(run)
         self._pipe = SeaSPipeline.from_pretrained(folder)
         self._pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._start: Start = "copy" if self._pipe.sampling.copied_share else self._pipe.sampling.fill
+        self.fills_holes = self._start == "hole"
+        self.has_severity = not self.fills_holes
         if not self._pipe.sides:
             raise SeasError(f"{run}: the model sees whole images; measure it with version 0.1's drawer (whole).")
         self.name = f"{_NAME}-{model_hash(folder)}"
@@ -71,7 +72,7 @@ class WindowDrawer:
         for seed in seeds:
             index = seed % pipe.num_references
             for retry in range(_MOST_RETRIES):
-                attempt = begin(call, Request(seed, index, retries=retry), True)
+                attempt = begin(call, Request(seed, index, retries=retry), self._start)
                 if attempt.spots:
                     break
             else:
@@ -91,7 +92,7 @@ class WindowDrawer:
         proposals: Sequence[Proposal],
         prompt_types: Sequence[tuple[str, ...]],
         seeds: Sequence[int],
-        from_reference: bool = False,
+        reference: Reference = "own",
         severity: float = 1.0,
     ) -> Pixels:
         """Redraw the placed pastes, or the references, at the strength that copies are redrawn with."""
@@ -100,9 +101,26 @@ class WindowDrawer:
             rows = [row for row, entry in enumerate(prompt_types) if entry == types]
             for first in range(0, len(rows), _BATCH):
                 batch = rows[first : first + _BATCH]
-                starts = [_start(proposals[row], from_reference, severity) for row in batch]
-                drawn[batch] = self._redraw(np.stack(starts), types, [seeds[row] for row in batch])
+                chosen = [seeds[row] for row in batch]
+                if self.fills_holes:
+                    drawn[batch] = self._fill([proposals[row] for row in batch], types, chosen, reference)
+                    continue
+                starts = [_start(proposals[row], reference == "seen", severity) for row in batch]
+                drawn[batch] = self._redraw(np.stack(starts), types, chosen)
         return drawn
+
+    @torch.no_grad()
+    def _fill(
+        self, batch: list[Proposal], types: tuple[str, ...], seeds: list[int], reference: Reference
+    ) -> Pixels:
+        call = self._pipe.make_call(types, DrawConfig())
+        shown = call.sampling.hole_reference if reference == "own" else reference
+        sampling = dataclasses.replace(call.sampling, hole_reference=shown)
+        settings = dataclasses.replace(call.sampler, strength=1.0, sampling=sampling)
+        pictures = torch.from_numpy(np.stack([one.reference for one in batch])).permute(0, 3, 1, 2)
+        shapes = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None].float()
+        latents, _ = draw_windows(self._pipe, pictures, seeds, call.prompt, False, settings, shapes)
+        return _as_pixels(decode_pictures(self._pipe, latents, call.grey))
 
     @torch.no_grad()
     def _redraw(self, starts: Pixels, types: tuple[str, ...], seeds: list[int]) -> Pixels:

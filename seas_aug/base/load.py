@@ -139,8 +139,8 @@ def _load(source: str, name: str) -> BaseModels:
         raise SeasError(message) from error
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         message = (
-            f"base '{name}' predicts '{scheduler.config.prediction_type}'; give one that predicts noise (epsilon), such "
-            "as Stable Diffusion 1.x, or velocity (v_prediction), such as 2.1."
+            f"base '{name}' predicts '{scheduler.config.prediction_type}'; give one that predicts noise (epsilon, such "
+            "as Stable Diffusion 1.x) or velocity (v_prediction, such as 2.1)."
         )
         raise SeasError(message)
     _check_fit(unet, vae, text_encoder, name)

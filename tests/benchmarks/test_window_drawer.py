@@ -39,7 +39,7 @@ def test_prompt_seed_start_and_severity_reach_the_pixels(drawer: WindowDrawer) -
         drawer.draw(places, [("hole",)] * 2, seeds),
         drawer.draw(places, [()] * 2, seeds),
         drawer.draw(places, [("crack",)] * 2, [7, 8]),
-        drawer.draw(places, [("crack",)] * 2, seeds, from_reference=True),
+        drawer.draw(places, [("crack",)] * 2, seeds, reference="seen"),
         drawer.draw(places, [("crack",)] * 2, seeds, severity=0.5),
     ):
         assert not np.array_equal(crack, other)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonargparse
 import lightning
@@ -18,10 +19,10 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQD
 from torch.utils.data import DataLoader
 
 from seas_aug.base.load import base_hash, load_base
-from seas_aug.base.pretrain.architecture import LATENT_CHANNELS
+from seas_aug.base.pretrain.architecture import LATENT_CHANNELS, NATIVE_SIZE
 from seas_aug.base.pretrain.autoencoder import AutoencoderModule
 from seas_aug.base.pretrain.details import DetailPretraining, DetailScenes
-from seas_aug.base.pretrain.diffusion import DiffusionModule, LatentPool, LatentScenes
+from seas_aug.base.pretrain.diffusion import DiffusionModule, LatentPool, LatentScenes, load_autoencoder
 from seas_aug.base.pretrain.export import export_base
 from seas_aug.base.pretrain.inpainting import InpaintingModule, InpaintingSettings
 from seas_aug.base.pretrain.linear_start import patch_basis, write_linear_code
@@ -72,7 +73,8 @@ def autoencoder(
     crop: int = 64,
     scenes: int = 6000,
     lr: float = 1e-3,
-    start_from: Path | None = None,
+    start_from: str | None = None,
+    photographs: Path | None = None,
     decoder_only: bool = False,
     precision: str = "bf16-mixed",
     threads: int | None = None,
@@ -87,7 +89,8 @@ def autoencoder(
         crop: side of the crops in pixels.
         scenes: rendered scenes kept in memory.
         lr: peak learning rate.
-        start_from: checkpoint of an earlier autoencoder to go on from.
+        start_from: checkpoint of an earlier autoencoder, or base, to go on from.
+        photographs: packed file of ``pack_photographs``; none renders all surfaces.
         decoder_only: keep the encoder fixed.
         precision: Lightning precision.
         threads: CPU threads.
@@ -95,13 +98,14 @@ def autoencoder(
     """
     lightning.seed_everything(seed)
     module = AutoencoderModule(steps, lr, decoder_only=decoder_only)
-    pool = ScenePool(scenes, 128, seed)
+    surfaces = None if photographs is None else Photographs(photographs)
+    pool = ScenePool(scenes, NATIVE_SIZE, seed, surfaces)
     if start_from is not None:
-        module.load_state_dict(torch.load(start_from, map_location="cpu", weights_only=True)["state_dict"])
+        module.vae.load_state_dict(load_autoencoder(start_from).state_dict())
     else:
         write_linear_code(module.vae, *patch_basis(pool.images, LATENT_CHANNELS))
     train = CropDataset(pool, crop, steps * batch_size, seed)
-    held_out = CropDataset(ScenePool(64, 128, _HELD_OUT_SEED), 128, 64)
+    held_out = CropDataset(ScenePool(64, NATIVE_SIZE, _HELD_OUT_SEED, surfaces), NATIVE_SIZE, 64)
     trainer = _trainer(output, steps, precision, threads, 0.998)
     trainer.fit(
         module,
@@ -198,8 +202,10 @@ def inpainting(
     if not from_scratch:
         module.continue_from(base)
     trainer = _trainer(output, steps, precision, threads, 0.998)
+    numbers: list[Any] = [range(steps), range(4)]  # a batch follows from its number alone
+    train, test = (DataLoader(part, None) for part in numbers)
     try:
-        trainer.fit(module, DataLoader(range(steps), None), DataLoader(range(4), None), ckpt_path=_resume(output))  # type: ignore[arg-type]
+        trainer.fit(module, train, test, ckpt_path=_resume(output), weights_only=True)
     finally:
         for twins in (pool, held_out):
             twins.close()

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from seas_aug.artifact.atomic import atomic_folder
 from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.architecture import NATIVE_SIZE
+from seas_aug.base.pretrain.diffusion import load_autoencoder
 from seas_aug.base.pretrain.scenes import to_range
 from seas_aug.base.renderer.photographs import Photographs
 from seas_aug.base.renderer.twin import render_twin
@@ -61,6 +62,7 @@ def normalise_latents(vae: Any, mean: Tensor, deviation: Tensor) -> None:
 
 def normalise(
     start_from: str = "embedded",
+    autoencoder: str | None = None,
     output: Path = Path("runs/base/normalised"),
     photographs: Path | None = None,
     twins: int = 512,
@@ -71,11 +73,15 @@ def normalise(
 
     Args:
         start_from: base with an ``AutoencoderDC``.
+        autoencoder: checkpoint of stage 1 whose autoencoder takes the place of the base's.
         output: folder of the new base.
         photographs: packed file of ``pack``.
         twins: over how many the statistics are taken.
     """
     base = load_base(start_from)
+    if autoencoder is not None:
+        base.vae = load_autoencoder(autoencoder).cpu()
+        base.vae.register_to_config(scaling_factor=1.0)
     surfaces = None if photographs is None else Photographs(photographs)
     sums, count = torch.zeros(2, base.vae.config.latent_channels, dtype=torch.float64), 0
     base.vae.eval()

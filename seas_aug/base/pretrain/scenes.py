@@ -11,9 +11,14 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from seas_aug.base.renderer.scene import Scene, render_scene
+from seas_aug.base.renderer.twin import render_twin, twin_prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from seas_aug.base.renderer.photographs import Photographs
+
+_NORMAL_SHARE = 0.4
 
 
 class ScenePool:
@@ -23,18 +28,35 @@ class ScenePool:
         count: number of scenes.
         size: side in pixels.
         first_seed: scene ``i`` has the seed ``first_seed + i``.
+        photographs: real surfaces that some of the scenes lie on.
     """
 
-    def __init__(self, count: int, size: int, first_seed: int = 0) -> None:
-        scenes: list[Scene] = [
-            render_scene(first_seed + index, size) for index in tqdm(range(count), desc="rendering scenes")
-        ]
+    def __init__(self, count: int, size: int, first_seed: int = 0, photographs: Photographs | None = None) -> None:
+        def render(seed: int) -> Scene:
+            return render_scene(seed, size) if photographs is None else as_scene(seed, size, photographs)
+
+        scenes = [render(first_seed + index) for index in tqdm(range(count), desc="rendering scenes")]
         self.images = np.stack([scene.image for scene in scenes])
         self.masks = np.stack([scene.mask > 0 for scene in scenes])
         self.prompts = [scene.prompt for scene in scenes]
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+
+def as_scene(seed: int, size: int, photographs: Photographs) -> Scene:
+    """Render one side of a twin: sometimes the normal one.
+
+    Args:
+        seed: of the twin.
+        size: side in pixels.
+        photographs: real surfaces.
+    """
+    twin, rng = render_twin(seed, size, photographs), np.random.default_rng((2, seed))
+    defect, normal = twin_prompts(twin, rng)
+    if rng.random() < _NORMAL_SHARE:
+        return Scene(twin.reference, np.zeros_like(twin.mask, np.uint8), normal)
+    return Scene(twin.image, twin.mask.astype(np.uint8), defect)
 
 
 def to_range(image: np.ndarray) -> Tensor:

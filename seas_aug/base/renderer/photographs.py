@@ -61,9 +61,9 @@ class Photographs:
         most = min(picture.shape[:2])
         side = int(rng.integers(min(size, most), min(most, _LARGEST_VIEW * size) + 1))
         top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
-        square = picture[top : top + side, left : left + side]
-        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side >= size else cv2.INTER_CUBIC)
-        square = np.rot90(square, int(rng.integers(4)))
+        method = cv2.INTER_AREA if side >= size else cv2.INTER_CUBIC
+        scaled = cv2.resize(picture[top : top + side, left : left + side], (size, size), interpolation=method)
+        square = np.rot90(scaled, int(rng.integers(4)))
         square = square[:, ::-1] if rng.random() < 0.5 else square
         image = np.ascontiguousarray(square).astype(np.float32) / 255
         if rng.random() < _GREY_SHARE:
@@ -95,7 +95,7 @@ def pack_photographs(
             raise SeasError(f"{path} cannot be read as a picture; take it out or save it again.")
         scale = side / max(read.shape[:2])
         if scale < 1:
-            read = cv2.resize(read, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            read = np.asarray(cv2.resize(read, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
         blobs.append(cv2.imencode(".jpg", read, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].ravel())
         nouns.append(_GENERIC if path.parent.name in _MIXED else path.parent.name.replace("_", " "))
     with atomic_write(Path(output)) as file:

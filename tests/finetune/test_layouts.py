@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every layout of base is fine-tuned, draws into holes, reads what it drew, and is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from seas_aug.config import DrawConfig
+from seas_aug.draw.draw import draw_first_window
+from seas_aug.draw.pipeline import SeaSPipeline
+from seas_aug.draw.reading import attention_heatmaps, mask_probabilities
+from seas_aug.finetune.run import finetune
+from seas_aug.latents.prediction import is_inpainting
+from tests.finetune.recording import recorded
+from tests.tiny_base import SIZE, tiny_dc_vae, window_config, with_holes, write_base
+from tests.tiny_models import tiny_unet
+
+LAYOUTS = {
+    "4 channels": {},  # Stable Diffusion, whose latents are blended at each step
+    "9 channels": {"unet": (False,)},  # Stable Diffusion inpainting
+    "2C + 1 channels": {"unet": (True,), "vae": tiny_dc_vae, "prediction_type": "v_prediction"},  # the embedded base
+}
+
+
+def make_base(folder, layout):
+    settings = dict(LAYOUTS[layout])
+    if "unet" in settings:
+        settings["unet"] = with_holes(tiny_unet(sample_size=SIZE // 4), *settings["unet"])
+    if "vae" in settings:
+        settings["vae"] = settings["vae"]()
+    return write_base(folder, **settings)
+
+
+def hole_config(category, output, base, **changes):
+    config = window_config(category, output, base)
+    sampling = dataclasses.replace(config.sampling, copied_share=0.0, fill="hole", mask_threshold=0.005, **changes)
+    return dataclasses.replace(config, sampling=sampling)
+
+
+@pytest.fixture(scope="module", params=list(LAYOUTS))
+def made(request, window_category, tmp_path_factory):
+    """A run on a base of each layout."""
+    folder = tmp_path_factory.mktemp("layout")
+    base = make_base(folder / "base", request.param)
+    with recorded() as recording:
+        finetune(hole_config(window_category, folder / "run", base))
+    return request.param, folder / "run", recording
+
+
+def test_draws_reads_and_saves(made, tmp_path):
+    layout, run, _ = made
+    pipe = SeaSPipeline.from_pretrained(run)
+    assert is_inpainting(pipe.unet) == (layout != "4 channels")
+    settings = DrawConfig(gate=False)
+    pairs = pipe("crack", num_images=3, seed=4, settings=settings, batch_size=3)
+    assert len(pairs.images) + len(pairs.refused) == 3
+    for image, mask, reference, record in zip(pairs.images, pairs.masks, pairs.references, pairs.records, strict=True):
+        assert image.shape == reference.shape
+        changed = (image != reference).reshape(*mask.shape, -1).any(axis=-1)
+        assert changed.any()
+        assert mask.any()
+        assert record.copied_from == ()
+    pipe.save_pretrained(tmp_path / "copy")
+    again = SeaSPipeline.from_pretrained(tmp_path / "copy")
+    alone = again("crack", num_images=3, seed=4, settings=settings, batch_size=1)  # at another batch size
+    assert len(alone.images) == len(pairs.images)
+    assert all(np.array_equal(one, other) for one, other in zip(alone.images, pairs.images, strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(alone.masks, pairs.masks, strict=True))
+
+
+def test_only_the_hole_is_drawn(made):
+    """Outside of it a window is what the autoencoder makes of the reference, whatever is drawn."""
+    _, run, _ = made
+    pipe = SeaSPipeline.from_pretrained(run)
+    from seas_aug.draw.attempt import Request
+
+    drawn = {}
+    for name in ("crack", "hole"):
+        call = pipe.make_call((name,), DrawConfig())
+        drawn[name] = draw_first_window(call, Request(1, 0))
+    assert drawn["crack"][1].shape == (3, SIZE, SIZE)
+    assert float((drawn["crack"][1] - drawn["crack"][0]).abs().max()) > 0
+
+
+def test_masks_and_attention_are_read_in_the_whole_picture(made, monkeypatch):
+    layout, run, _ = made
+    pipe = SeaSPipeline.from_pretrained(run)
+    inputs = []
+    pipe.unet.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    found = mask_probabilities(pipe, images, ["crack", "hole"])
+    heat = attention_heatmaps(pipe, images, ["crack", "hole"], attention=_read())
+    assert found.shape == heat.shape == (2, 1, SIZE, SIZE)
+    channels = pipe.unet.config.out_channels
+    for given in inputs:
+        assert given.shape[1] == (channels if layout == "4 channels" else 2 * channels + 1)
+        if layout != "4 channels":
+            assert bool((given[:, channels] == 1).all())
+            assert torch.equal(given[0, channels + 1 :], given[1, channels + 1 :])  # nothing of either picture
+
+
+def test_the_mask_stage_is_not_told_where_defects_are(made):
+    layout, run, _ = made
+    if layout == "4 channels":
+        pytest.skip("a text-to-image model is told nothing about holes")
+    pipe = SeaSPipeline.from_pretrained(run)
+    from seas_aug.finetune.mask_module import MaskModule
+    from tests.finetune.test_modules import make_batch
+
+    config = hole_config(run, run, run)
+    module = MaskModule(pipe, config)
+    inputs = []
+    pipe.unet.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    module.training_step(make_batch(), 0)
+    channels = pipe.unet.config.out_channels
+    assert inputs
+    assert all(bool((given[:, channels] == 1).all()) for given in inputs)
+
+
+def _read():
+    from seas_aug.config import AttentionConfig
+
+    return AttentionConfig(resolutions=(8, 4))
