@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,17 +116,20 @@ def kill_at_random(job: Job, folder: Path, log: Path, seconds: float, rng: rando
     ended = wait_until(lambda: process.poll() is not None, rng.uniform(0, seconds))
     if not ended:
         os.kill(process.pid, signal.SIGKILL)
-    return process.wait() == -signal.SIGKILL
+    code = process.wait(_LONGEST)
+    if code not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"{job.name} fails by itself with exit code {code}: {_last_line(log)}")
+    return code == -signal.SIGKILL
 
 
 def _state(folder: Path) -> set[tuple[str, int]]:
-    return {(str(path), path.stat().st_mtime_ns) for path in _existing(folder)}
+    return set(_times(folder))
 
 
-def _existing(folder: Path) -> Iterator[Path]:
+def _times(folder: Path) -> Iterator[tuple[str, int]]:
     for path in folder.rglob("*"):
-        if path.exists():  # a temporary file may be gone by now
-            yield path
+        with suppress(FileNotFoundError):  # a temporary file may be gone by now
+            yield str(path), path.stat().st_mtime_ns
 
 
 def measure(job: Job, kills: int, work: Path, rng: random.Random) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def measure(job: Job, kills: int, work: Path, rng: random.Random) -> dict[str, A
     process, began = start(job, whole, log), time.monotonic()
     wait_until(lambda: process.poll() is not None or bool(_state(whole)), _LONGEST)
     written = time.monotonic()
-    if process.wait():
+    if process.wait(_LONGEST):
         raise RuntimeError(f"{job.name} fails undisturbed, see {log}")
     seconds = time.monotonic() - written
     print(f"{job.name}: {written - began:.0f} s to the first write, {seconds:.0f} s to the end", flush=True)
@@ -155,13 +159,17 @@ def measure(job: Job, kills: int, work: Path, rng: random.Random) -> dict[str, A
     while found["kills"] < kills:
         shutil.rmtree(folder, ignore_errors=True)
         for _ in range(min(rng.randint(1, _IN_A_ROW), kills - found["kills"])):
-            killed = kill_at_random(job, folder, log, seconds, rng)
+            try:
+                killed = kill_at_random(job, folder, log, seconds, rng)
+            except RuntimeError as error:  # it did not survive an earlier kill
+                found["failed"].append(str(error))
+                break
             found["kills"] += killed
             if not wait_until(lambda: not processes_with(str(folder)), _PATIENCE):
                 found["outlived"] += len(processes_with(str(folder)))
             if not killed:
                 break
-        code = start(job, folder, log).wait()
+        code = start(job, folder, log).wait(_LONGEST)
         found["rounds"] += 1
         if code:
             found["failed"].append(f"exit code {code} after {found['kills']} kills: {_last_line(log)}")

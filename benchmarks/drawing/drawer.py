@@ -76,8 +76,8 @@ class Drawer(Protocol):
             proposals: N places.
             prompt_types: the types in the prompt of each; ``()`` is the normal prompt.
             seeds: of the noise of each.
-            reference: whether the reference is seen in the hole (and nothing of the paste), is hidden there, or is as in
-                the model's own way of drawing.
+            reference: whether the reference is seen in the hole (and nothing of the paste), is hidden there, or is
+                as in the model's own way of drawing.
             severity: how strong the defects are to be, 0 to 1.
 
         Returns:

@@ -110,9 +110,7 @@ class WindowDrawer:
         return drawn
 
     @torch.no_grad()
-    def _fill(
-        self, batch: list[Proposal], types: tuple[str, ...], seeds: list[int], reference: Reference
-    ) -> Pixels:
+    def _fill(self, batch: list[Proposal], types: tuple[str, ...], seeds: list[int], reference: Reference) -> Pixels:
         call = self._pipe.make_call(types, DrawConfig())
         shown = call.sampling.hole_reference if reference == "own" else reference
         sampling = dataclasses.replace(call.sampling, hole_reference=shown)

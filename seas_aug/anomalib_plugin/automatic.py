@@ -77,8 +77,10 @@ def prepare_pool(
     what = "normal images" if normals else "pairs per type"
     types = [name.split("+") for name in settings.anomaly_types] if settings.anomaly_types else None
     options: dict[str, Any] = {"anomaly_types": [], "normal": True} if normals else {"anomaly_types": types}
+    if done.is_file() and _is_whole(pool, normals):  # no lock, which a read-only cache has no room for
+        return pool
     with only_writer(folder, f"generating {what}", CACHE_PATIENCE):
-        if not (done.is_file() and _is_whole(pool, normals)):
+        if not (done.is_file() and _is_whole(pool, normals)):  # what another process has done meanwhile
             print(f"seas-aug: generating {settings.num_images} {what} into {pool}.", flush=True)
             with isolate_rng():
                 generate(
@@ -92,6 +94,13 @@ def prepare_pool(
                 )
             atomic_write_text(done, "")
     return pool
+
+
+def _found(run: Path) -> bool:
+    found = (run / "model" / "model_index.json").is_file()
+    if found:
+        print(f"seas-aug: found the model fine-tuned earlier in {run}.", flush=True)
+    return found
 
 
 def _is_whole(pool: Path, normals: bool) -> bool:
@@ -154,9 +163,10 @@ def _fine_tuned(settings: AutomaticSettings, selection: Selection, cache: Path) 
     normals = sorted(content_hash(path) for path in selection.normals)  # others may be in validation or test now
     folder = cache / "models" / _key([shots, normals, as_plain(config), base_hash(config.base), code_version(TRAINING)])
     run = folder / "run"
+    if _found(run):  # no lock, which a read-only cache has no room for
+        return run
     with only_writer(folder, "fine-tuning", CACHE_PATIENCE):
-        if (run / "model" / "model_index.json").is_file():
-            print(f"seas-aug: found the model fine-tuned earlier in {run}.", flush=True)
+        if _found(run):  # what another process has done meanwhile
             return run
         print(
             f"seas-aug: fine-tuning SeaS on {len(shots)} defect images into {run}; later runs find it there.",

@@ -16,8 +16,8 @@ from seas_aug.anomalib_plugin.pool import PairPool
 from seas_aug.anomalib_plugin.textures import make_textures
 from seas_aug.benchmark.grid import CategoryFolders
 from seas_aug.benchmark.sources import QUALITY_FEATURES, QUALITY_SOURCES
+from seas_aug.benchmark.test_set import read_test_set
 from seas_aug.data.category import DefectSample, read_mvtec_folder
-from seas_aug.data.decode import content_hash
 from seas_aug.data.images import load_image, load_mask
 from seas_aug.data.seeds import derive_seed
 from seas_aug.data.split_file import load_split
@@ -124,13 +124,12 @@ def measure_quality(
     """
     if features not in QUALITY_FEATURES:
         raise SeasError(f"features is {features!r}; give one of {', '.join(QUALITY_FEATURES)}.")
-    record = load_split(folders.run / "split.json")
-    category, seen = read_mvtec_folder(folders.root), record.forbidden_hashes
-    few_shot = record.split.few_shot
+    few_shot = load_split(folders.run / "split.json").split.few_shot
+    category, tested_on = read_mvtec_folder(folders.root), set(read_test_set(folders).images)
     types: dict[str, dict[str, float]] = {}
     shown, real_shown, names = [], [], []
     for name, samples in few_shot.items():
-        tested = [one for one in category.defects.get(name, ()) if content_hash(one.image) not in seen]
+        tested = [one for one in category.defects.get(name, ()) if one.image in tested_on]
         if len(tested) < 2:
             continue
         (real, _), (shots, shot_masks) = _load(tested, size), _load(samples, size)

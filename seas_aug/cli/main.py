@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -43,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the command's own parser printed its help or refused an argument.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if threading.current_thread() is threading.main_thread():
+        # So that a container that is stopped gives its locks back: nobody else can know that it is gone.
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         return _dispatch(arguments)
     except SeasError as error:
@@ -65,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno != errno.ENOSPC:
             raise
         return _fail(f"The disk is full ({error.filename or 'while writing'}); make room and run the same command.")
+
+
+def _terminated(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -17,8 +17,10 @@ def with_exact_masks(torch_dtype: Any) -> Any:
     """Return a ``torch_dtype`` of diffusers that leaves the mask predictor in float32.
 
     Args:
-        torch_dtype: a dtype, a table of dtypes by part, or None.
+        torch_dtype: a dtype, a table of dtypes by part, ``auto`` (that of the files, which are float32) or None.
     """
+    if torch_dtype == "auto":
+        return None
     table = torch_dtype if isinstance(torch_dtype, dict) else {"default": torch_dtype}
     return None if torch_dtype is None else {**table, "mask_predictor": torch.float32}
 
@@ -53,6 +55,14 @@ class OneDevicePipeline(_DiffusionPipeline):
             "can be offloaded; load the model with torch_dtype=torch.bfloat16 and move it there with .to('cuda')."
         )
         raise SeasError(message)
+
+    def enable_group_offload(self, *_: Any, **__: Any) -> None:
+        """Refuse, as :meth:`enable_model_cpu_offload`.
+
+        Raises:
+            SeasError: always.
+        """
+        self.enable_model_cpu_offload()
 
     def enable_sequential_cpu_offload(self, *_: Any, **__: Any) -> None:
         """Refuse, as :meth:`enable_model_cpu_offload`.

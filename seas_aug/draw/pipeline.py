@@ -132,6 +132,9 @@ class SeaSPipeline(OneDevicePipeline):
                 "'seas-aug finetune', after it has finished."
             )
             raise SeasError(message)
+        if kwargs.get("device_map") is not None:
+            message = f"device_map is {kwargs['device_map']!r}, but all parts of SeaS lie on one device; leave it out "
+            raise SeasError(message + "and move the pipeline with .to('cuda').")
         kwargs["torch_dtype"] = with_exact_masks(kwargs.get("torch_dtype"))
         try:
             found = cls.load_config(str(folder)).get("_class_name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -31,7 +31,14 @@ def with_smaller_batches(config: FineTuneConfig) -> FineTuneConfig:
     if config.generator.batch_size == config.masks.batch_size == 1:
         message = "out of memory with one image at a time; give a smaller data.image_size or base, or a larger device."
         raise SeasError(message)
-    return dataclasses.replace(config, generator=_halved(config.generator), masks=_halved(config.masks))
+    masks = _halved(config.masks)
+    # The part of a batch that features are read of, and the normals beside it, shrink along.
+    sizes: dict[str, Any] = {
+        name: max(1, value * masks.batch_size // config.masks.batch_size)
+        for name in ("feature_batch_size", "normal_batch_size")
+        if (value := getattr(config.masks, name)) is not None
+    }
+    return dataclasses.replace(config, generator=_halved(config.generator), masks=dataclasses.replace(masks, **sizes))
 
 
 def _halved(stage: Stage) -> Stage:

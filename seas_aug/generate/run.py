@@ -109,7 +109,8 @@ def generate(
 
     Raises:
         SeasError: no finished model in ``run``, an unknown type, an output folder with other content, settings or
-            writer, no pair at all that the gate accepts, a missing accelerator, or a full disk.
+            writer, or pairs of another version of the code to which more are to be added, no pair at all that the gate
+            accepts, a missing accelerator, or a full disk.
     """
     for name, value in (("num_images", num_images), ("batch_size", batch_size)):
         if value < 1:
@@ -123,6 +124,8 @@ def generate(
     record, start, made = drawn_from(model, seed, settings), time.perf_counter(), 0
     with only_writer(Path(output), "generating"):
         writer = PairWriter(Path(output), record)
+        if not writer.is_current:
+            logger.warning("%s was made by another version of seas-aug; what is there is used as it is.", output)
         copy_split(model, Path(output))
         kept = sum(min(num_images, len(writer.done(folder_name(names)))) for names in kinds)
         with tqdm(total=num_images * len(kinds), initial=kept, unit="image", desc="generate") as progress:
@@ -152,6 +155,7 @@ def _fill(
     waiting = [image for image in block if image.index not in accepted | refused]
     made = 0
     while waiting and len(writer.done(folder)) < wanted:
+        writer.check_current()
         count = min(batch_size, wanted - len(writer.done(folder)))
         batch, waiting = waiting[:count], waiting[count:]
         there = make_batch(pipe, batch, writer, settings)

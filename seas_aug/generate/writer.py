@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -36,15 +37,17 @@ class PairWriter:
 
     Args:
         output: folder to write into; made if it is missing.
-        record: everything that decides the pixels; a folder with another one is refused.
+        record: everything that decides the pixels; a folder with another one is refused. Where the code's version
+            alone is another one, what is there can be used, but nothing added.
 
     Raises:
-        SeasError: the folder holds other files, or was made with other settings or another version of the code.
+        SeasError: the folder holds other files, or was made with other settings.
     """
 
     def __init__(self, output: Path, record: Record) -> None:
         self.output = Path(output)
         self._manifest = self.output / MANIFEST
+        self._outdated = ""
         self._open(record)
         remove_leftovers(self.output)
         self._entries = self._read_manifest()
@@ -89,6 +92,7 @@ class PairWriter:
             SeasError: the disk is full.
             ValueError: a defect image without a mask or with an empty one, or a normal one with a mask.
         """
+        self.check_current()
         if (mask is None) != (folder == NORMAL_FOLDER) or (mask is not None and not bool(mask.any())):
             raise ValueError(f"{folder} {index}: a defect image needs a mask that is not empty, a normal one none")
         files = self._files(folder, index)
@@ -191,12 +195,29 @@ class PairWriter:
             write_record(self.output, record)
             return
         difference = saved.difference(record)
-        if difference is not None:
-            message = (
-                f"{self.output}: was made with {difference}, and would be mixed with other pixels; choose another "
-                "output folder (this one can still be trained on) or delete it."
-            )
+        if difference is None:
+            return
+        message = (
+            f"{self.output}: was made with {difference}, and would be mixed with other pixels; choose another "
+            "output folder (this one can still be trained on) or delete it."
+        )
+        if dataclasses.replace(saved, code=record.code).difference(record) is not None:
             raise SeasError(message)
+        self._outdated = message
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it was made by this version of the code."""
+        return not self._outdated
+
+    def check_current(self) -> None:
+        """Raise where nothing may be added.
+
+        Raises:
+            SeasError: the folder was made by another version of the code, whose pairs draw other pixels.
+        """
+        if self._outdated:
+            raise SeasError(self._outdated)
 
     def _check_empty(self) -> None:
         """A folder without settings must not hold anything: it could be somebody's real data."""

@@ -74,6 +74,9 @@ def test_automatic_fine_tuning_is_done_once(category: Path, tmp_path: Path, monk
         torch.manual_seed(5)
         assert torch.equal(state, torch.random.get_rng_state())  # the detector's own draws do not change
     assert calls == ["finetune", "generate"]
+    with monkeypatch.context() as patch:  # a finished cache may be read-only: no lock is taken
+        patch.setattr("seas_aug.anomalib_plugin.automatic.only_writer", None)
+        SeasAugmentation(**options).setup(make_trainer(category), Draem(), "fit")
     SeasAugmentation(**{**options, "seed": 1}).setup(make_trainer(category), Draem(), "fit")
     assert calls == ["finetune", "generate"] * 2
     SeasAugmentation(**{**options, "drawing": DrawConfig(severity=0.5)}).setup(make_trainer(category), Draem(), "fit")

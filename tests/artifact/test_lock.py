@@ -129,3 +129,27 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SeasError, match="cannot be written"), only_writer(tmp_path / "file" / "cache", "generating"):
         pytest.fail("no folder")
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+from seas_aug.artifact.lock import only_writer
+from seas_aug.cli import main
+def command(_):
+    with only_writer(Path(sys.argv[1]), "generating", 60):
+        print("held", flush=True)
+        time.sleep(60)
+main._dispatch = command
+sys.exit(main.main(["generate"]))
+"""
+
+
+def test_a_command_that_is_told_to_stop_gives_its_lock_back(tmp_path: Path) -> None:
+    """As a container's processes are: of another host's lock nobody could know that its holder is gone."""
+    process = subprocess.Popen([sys.executable, "-c", STOPPED, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    assert (tmp_path / LOCK).exists()
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert not (tmp_path / LOCK).exists()

@@ -38,9 +38,19 @@ def test_half_precision_leaves_the_masks_exact(trained, how):
 
 def test_offloading_is_refused(trained):
     pipe = SeaSPipeline.from_pretrained(trained.output)
-    for refuse in (pipe.enable_model_cpu_offload, pipe.enable_sequential_cpu_offload):
+    for refuse in (pipe.enable_model_cpu_offload, pipe.enable_sequential_cpu_offload, pipe.enable_group_offload):
         with pytest.raises(SeasError, match=r"none can be offloaded; load the model with torch_dtype"):
             refuse(device="cuda")
+
+
+def test_a_map_of_devices_is_refused(trained):
+    with pytest.raises(SeasError, match="device_map is 'balanced', but all parts of SeaS lie on one device"):
+        SeaSPipeline.from_pretrained(trained.output, device_map="balanced")
+
+
+def test_the_dtype_of_the_files(trained):
+    pipe = SeaSPipeline.from_pretrained(trained.output, torch_dtype="auto")
+    assert {part.dtype for part in (pipe.unet, pipe.vae, pipe.mask_predictor)} == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,14 @@ def test_as_many_images_an_update(size, accumulate):
     assert size * accumulate <= smaller.batch_size * smaller.accumulate < size * accumulate + smaller.batch_size
 
 
+def test_what_is_read_of_a_batch_shrinks_along():
+    masks = MaskConfig(batch_size=10, feature_batch_size=4, normal_batch_size=3)
+    smaller = with_smaller_batches(FineTuneConfig(masks=masks)).masks
+    assert (smaller.batch_size, smaller.feature_batch_size, smaller.normal_batch_size) == (5, 2, 1)
+    smaller = with_smaller_batches(FineTuneConfig(masks=MaskConfig(batch_size=10, feature_batch_size=None))).masks
+    assert smaller.feature_batch_size is None
+
+
 def test_nothing_is_smaller_than_one():
     one = FineTuneConfig(generator=GeneratorConfig(batch_size=1), masks=MaskConfig(batch_size=1))
     with pytest.raises(SeasError, match="out of memory with one image at a time; give a smaller"):

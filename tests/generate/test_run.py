@@ -418,3 +418,17 @@ def test_a_folder_of_version_0_1_is_not_added_to(run, tmp_path):
     with pytest.raises(SeasError, match=r"another version of seas-aug \(0\.1, this is .*choose another .* trained on"):
         _generate(run, tmp_path / "out", num_images=9)
     assert tree(tmp_path / "out") == before
+
+
+def test_a_complete_folder_of_another_version_is_used_as_it_is(run, tmp_path, caplog):
+    """After an update nothing has to be deleted by hand; more pairs would draw other pixels, and are refused."""
+    _generate(run, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "artifact.json").read_text())
+    (tmp_path / "out" / "artifact.json").write_text(json.dumps({**record, "code": "0.2+older"}))
+    before = tree(tmp_path / "out")
+    result = _generate(run, tmp_path / "out")
+    assert result.made == 0
+    assert "was made by another version of seas-aug; what is there is used" in caplog.text
+    with pytest.raises(SeasError, match=r"another version of seas-aug \(0\.2\+older, this is .*choose another"):
+        _generate(run, tmp_path / "out", num_images=9)
+    assert tree(tmp_path / "out") == before
