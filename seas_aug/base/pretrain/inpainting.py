@@ -53,6 +53,10 @@ class InpaintingSettings:
 
     Attributes:
         batch_size: samples per update, defects and normals alike.
+        crop: at first, samples are crops of so many latents a side around the defects, as many more of them as they are
+            smaller: what is local, texture and the way from reference to picture, is learnt from four times as many.
+            0 never crops.
+        crop_share: share of the budget that is spent on crops.
         lr: peak learning rate; it falls to a hundredth over the last quarter.
         holes: kinds of holes.
         prompt_dropout: share of prompts replaced by the empty one.
@@ -64,12 +68,14 @@ class InpaintingSettings:
     """
 
     batch_size: int = 16
-    lr: float = 5e-4
+    crop: int = 16
+    crop_share: float = 0.7
+    lr: float = 1e-3
     holes: HoleConfig = field(default_factory=HoleConfig)
     prompt_dropout: float = 0.1
     da_weight: float = 0.25
     first_twins: int = 2048
-    twins_per_update: float = 1.0
+    twins_per_update: float = 2.0
     most_twins: int = 24_000
     seed: int = 7
 
@@ -136,7 +142,9 @@ class InpaintingModule(lightning.LightningModule):
         others = {name: weight for name, weight in base.text_encoder.state_dict().items() if name != _WORDS}
         self.text_encoder.load_state_dict({**others, _WORDS: embedding})
 
-    def losses(self, pool: TwinPool, count: int, generator: torch.Generator, dropout: float) -> dict[str, Tensor]:
+    def losses(
+        self, pool: TwinPool, count: int, generator: torch.Generator, dropout: float, crop: int = 0
+    ) -> dict[str, Tensor]:
         """Return the noise loss of defects and of normals in their holes, and the DA loss.
 
         Args:
@@ -144,8 +152,9 @@ class InpaintingModule(lightning.LightningModule):
             count: size of the batch.
             generator: source of all randomness, on the CPU.
             dropout: share of empty prompts.
+            crop: latents a side; 0 takes whole pictures.
         """
-        batch = self._draw(pool, count, generator, dropout)
+        batch = self._draw(pool, count, generator, dropout, crop)
         timesteps = torch.randint(0, self.scheduler.config.num_train_timesteps, (count,), generator=generator)
         timesteps = timesteps.to(batch.clean.device)
         noise = torch.randn(batch.clean.shape, generator=generator).to(batch.clean)
@@ -177,21 +186,24 @@ class InpaintingModule(lightning.LightningModule):
             "attention": attention * number / count,
         }
 
-    def _draw(self, pool: TwinPool, count: int, generator: torch.Generator, dropout: float) -> _Batch:
+    def _draw(self, pool: TwinPool, count: int, generator: torch.Generator, dropout: float, crop: int) -> _Batch:
         """Draw a batch: first the defects, then as many normals in holes of other twins' shapes."""
         device, half = pool.latents.device, count // 2
         chosen = torch.randint(len(pool), (count,), generator=generator)
         shapes = torch.cat([chosen[:half], torch.randint(len(pool), (count - half,), generator=generator)]).to(device)
-        mask = pool.masks[shapes].float()
-        holes = draw_holes(mask, pool.latents.shape[-1], self.settings.holes, generator)
-        latents = pool.latents[chosen.to(device)].float()
+        mask, latents = pool.masks[shapes].float(), pool.latents[chosen.to(device)].float()
+        hidden = self._hidden
+        if crop:
+            mask, latents, places = crop_around(mask, latents, crop, generator)
+            hidden = hidden.expand(count, -1, -1, -1)[places]
+        holes = draw_holes(mask, latents.shape[-1], self.settings.holes, generator)
         is_defect = (torch.arange(count) < half).to(device)
         clean = torch.where(is_defect.reshape(-1, 1, 1, 1), latents[:, 1], latents[:, 0])
         tokens, positions = self._prompts[id(pool)].of(pool, chosen, half)
         kept = torch.rand(count, generator=generator) >= dropout
         tokens = torch.where(kept[:, None], tokens, self._prompts[id(pool)].empty)
         named = (positions >= 0).all(dim=1) & kept
-        hole = make_hole(holes.mask, latents[:, 0], self._hidden, holes.seen)
+        hole = make_hole(holes.mask, latents[:, 0], hidden, holes.seen)
         supervised = holes.whole & is_defect & named.to(device)
         return _Batch(clean, hole, tokens.to(device), positions.to(device), mask, supervised)
 
@@ -201,7 +213,9 @@ class InpaintingModule(lightning.LightningModule):
         for _ in self.pool.grow(int(settings.first_twins + step * settings.twins_per_update)):
             pass
         generator = torch.Generator().manual_seed(derive_seed(settings.seed, "inpainting", step))
-        parts = self.losses(self.pool, settings.batch_size, generator, settings.prompt_dropout)
+        crop = settings.crop if self.budget.spent(step) < settings.crop_share else 0
+        count = settings.batch_size * (self.pool.latents.shape[-1] // crop) ** 2 if crop else settings.batch_size
+        parts = self.losses(self.pool, count, generator, settings.prompt_dropout, crop)
         self.log_dict({f"loss_{name}": value.detach() for name, value in parts.items()}, prog_bar=True)
         return parts["defect"] + parts["normal"] + settings.da_weight * parts["attention"]
 
@@ -269,6 +283,40 @@ def load_inpainting(checkpoint: Path) -> InpaintingParts:
         own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
         getattr(parts, name).load_state_dict(own)
     return parts
+
+
+def crop_around(
+    mask: Tensor, latents: Tensor, side: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Cut squares that show a part of each shape, wherever it lies in them.
+
+    Args:
+        mask: float ``[B, 1, H, W]`` of 0 and 1, none empty.
+        latents: ``[B, 2, C, h, w]``, H / h pixels a cell.
+        side: of the squares, in cells.
+        generator: on the CPU.
+
+    Returns:
+        Masks ``[B, 1, s, s]`` for s pixels a square, latents ``[B, 2, C, side, side]``, and an index that cuts the same
+        squares out of ``[B, C, h, w]``.
+    """
+    count, whole = len(mask), latents.shape[-1]
+    scale = mask.shape[-1] // whole
+    shown = torch.multinomial(mask.flatten(1).cpu(), 1, generator=generator)[:, 0]  # a pixel of the shape
+    at = torch.stack([shown // mask.shape[-1], shown % mask.shape[-1]], dim=1) // scale
+    shift = torch.randint(side, (count, 2), generator=generator)
+    first = (at - shift).clamp(0, whole - side).to(mask.device)
+    cells, pixels = (torch.arange(length, device=mask.device) for length in (side, side * scale))
+    row = torch.arange(count, device=mask.device)[:, None, None]
+
+    def index(start: Tensor, steps: Tensor) -> tuple[Tensor, ...]:
+        return row, (start[:, :1] + steps)[:, :, None], (start[:, 1:] + steps)[:, None, :]
+
+    one, down, across = index(first, cells)
+    planes = latents.permute(0, 3, 4, 1, 2)[one, down, across].permute(0, 3, 4, 1, 2)
+    one, below, right = index(first * scale, pixels)
+    places = (row[..., None], torch.arange(latents.shape[2], device=mask.device)[None, :, None, None])
+    return mask[:, 0][one, below, right][:, None], planes, (*places, down[:, None], across[:, None])
 
 
 class _Prompts:
