@@ -35,6 +35,7 @@ def test_paper_preset_is_the_published_method():
         "weight_decay": 0.01,
         "ema_decay": 0.0,
         "gradient_clip": 0.0,
+        "holes": {"coarse": 0.4, "whole": 0.15, "seen": 0.5},  # of inpainting bases, which the paper has none of
         "variation": {
             "paste_share": 0.0,
             "zoom_share": 0.0,

@@ -25,6 +25,11 @@ SAYS_NOTHING = frozenset(
         "masks.max_steps",
         "masks.channels",  # None takes the published 192
         "sampling.copied_strength",  # of copies only
+        "sampling.hole_shape",  # of holes only
+        "sampling.hole_reference",
+        "generator.holes.coarse",  # of inpainting bases only
+        "generator.holes.whole",
+        "generator.holes.seen",
         "generator.variation.smallest_zoom",  # of zoomed images only
         "masks.variation.smallest_zoom",
         "generator.variation.move",  # of pasted defects only
@@ -41,6 +46,7 @@ SET_BY_OFFICIAL = frozenset(
         "masks.max_timestep",
         "sampling.background",
         "sampling.copied_share",
+        "sampling.fill",
         "sampling.max_retries",
         "sampling.reference_latent",
         "sampling.strength",
@@ -118,6 +124,7 @@ def published(dataset: Dataset) -> dict[str, Any]:
             "strength": 1.0,
             "reference_latent": "sample",
             "copied_share": 0.0,
+            "fill": "reference",
             "mask_threshold": 0.2,
             "mask_steps": 3,
             "background": "generated",

@@ -25,6 +25,17 @@ def with_exact_masks(torch_dtype: Any) -> Any:
     return None if torch_dtype is None else {**table, "mask_predictor": torch.float32}
 
 
+def check_one_device(device_map: Any) -> None:
+    """Refuse to spread the parts over devices.
+
+    Raises:
+        SeasError: diffusers' ``device_map`` is given.
+    """
+    if device_map is not None:
+        message = f"device_map is {device_map!r}, but all parts of SeaS lie on one device; leave it out "
+        raise SeasError(message + "and move the pipeline with .to('cuda').")
+
+
 class OneDevicePipeline(_DiffusionPipeline):
     """What :class:`~seas_aug.draw.pipeline.SeaSPipeline` changes of diffusers' handling of devices and precision."""
 

@@ -20,7 +20,7 @@ from seas_aug.draw.control import Control, resize_of_run
 from seas_aug.draw.draw import draw_all, draw_first_window
 from seas_aug.draw.few_shot import FewShotDefects
 from seas_aug.draw.gate import GateLimits
-from seas_aug.draw.one_device import OneDevicePipeline, with_exact_masks
+from seas_aug.draw.one_device import OneDevicePipeline, check_one_device, with_exact_masks
 from seas_aug.draw.output import SeaSPipelineOutput
 from seas_aug.draw.references import References, are_grey, load_references, named, own_references
 from seas_aug.draw.sample import SamplerSettings, check_mask_steps, first_index
@@ -132,9 +132,7 @@ class SeaSPipeline(OneDevicePipeline):
                 "'seas-aug finetune', after it has finished."
             )
             raise SeasError(message)
-        if kwargs.get("device_map") is not None:
-            message = f"device_map is {kwargs['device_map']!r}, but all parts of SeaS lie on one device; leave it out "
-            raise SeasError(message + "and move the pipeline with .to('cuda').")
+        check_one_device(kwargs.get("device_map"))
         kwargs["torch_dtype"] = with_exact_masks(kwargs.get("torch_dtype"))
         try:
             found = cls.load_config(str(folder)).get("_class_name")
@@ -198,8 +196,8 @@ class SeaSPipeline(OneDevicePipeline):
             seeds: one seed per image, in place of ``seed``.
             reference_indices: which reference each image is drawn on.
             numbers: number of each image, which picks the user's mask; None counts from 0.
-            references: own normal images to draw on, uint8 or uint16, each ``[H, W]`` or ``[H, W, C]`` in RGB order, of
-                any size (of the model's size, for a model that sees whole images).
+            references: own normal images to draw on, uint8 or uint16, ``[H, W]`` or ``[H, W, C]`` in RGB order, of any
+                size (of the model's size, for a model that sees whole images).
             batch_size: images drawn at once, 1 or more.
 
         Returns:
@@ -275,9 +273,9 @@ class SeaSPipeline(OneDevicePipeline):
         Raises:
             SeasError: an unknown type, a setting out of range, or no reference.
         """
+        self._check_supported(settings)
         bank, sampling = bank or self._references(), sampling or self._chosen_sampling(settings)
         prompt = self.prompt.anomaly_prompt(*types) if types else self.prompt.normal_prompt()
-        self._check_supported(settings)
         return Call(
             pipe=self,
             references=bank,
@@ -323,7 +321,7 @@ class SeaSPipeline(OneDevicePipeline):
         """Return the run's sampling with what is given in its place, checked."""
         chosen = settings.over(self.sampling)
         if self.config.official:  # no copy is seen in the authors' start, and a redraw would change batch mates
-            chosen = dataclasses.replace(chosen, copied_share=0.0, max_retries=0)
+            chosen = dataclasses.replace(chosen, copied_share=0.0, fill="reference", max_retries=0)
         elif self.few_shot is None:
             chosen = dataclasses.replace(chosen, copied_share=0.0)
         limit, steps = self.config.max_timestep, self.scheduler.config.num_train_timesteps
@@ -348,6 +346,5 @@ class SeaSPipeline(OneDevicePipeline):
 
     def _references(self) -> References:
         if self.references is None or not self.references.names:
-            message = "this model has no reference images; pass references=, or fine-tune again."
-            raise SeasError(message)
+            raise SeasError("this model has no reference images; pass references=, or fine-tune again.")
         return self.references

@@ -122,6 +122,7 @@ def _train(config: FineTuneConfig, split: FewShotSplit, normals: tuple[Path, ...
     if not is_model(config.output / "generator"):
         models = load_base(config.base)
         check_rates(config, models)
+        check_official(config, models)
         size = _image_size(config, models)
         # Only now: a refused first attempt leaves no settings behind that the corrected one would differ from.
         atomic_write_text(config.output / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
@@ -157,6 +158,19 @@ def check_rates(config: FineTuneConfig, models: BaseModels) -> None:
             f"{_HIGHEST_RATE:g}."
         )
         raise SeasError(message)
+
+
+def check_official(config: FineTuneConfig, models: BaseModels) -> None:
+    """Refuse the authors' arithmetic for bases that it knows nothing of.
+
+    Raises:
+        SeasError: ``official``, and a base that predicts velocity or fills holes.
+    """
+    kind = models.scheduler.config.prediction_type
+    if config.official and (kind != "epsilon" or is_inpainting(models.unet)):
+        what = "fills holes" if is_inpainting(models.unet) else f"predicts {kind}"
+        message = f"official calculates with text-to-image models that predict noise, and {config.base} {what}; give "
+        raise SeasError(message + "another base, or leave it out.")
 
 
 def _image_size(config: FineTuneConfig, models: BaseModels) -> int:
@@ -307,7 +321,7 @@ def read_few_shot(split: FewShotSplit, pipe: SeaSPipeline, config: FineTuneConfi
         images = FilePictures([sample.image for sample in split.samples], read_rgb)
         masks = FilePictures([sample.mask for sample in split.samples], read_mask)
         return FewShotDefects(images, masks, types, names, config.data.rotate, config.data.flip)
-    if config.official or not config.sampling.copied_share:
+    if config.official or not (config.sampling.copied_share or config.sampling.fill == "hole"):
         return None
     size, resize = pipe.config.image_size, config.data.resize
     squares = torch.stack([load_image(sample.image, size, resize) for sample in split.samples])

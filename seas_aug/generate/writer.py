@@ -197,17 +197,15 @@ class PairWriter:
         difference = saved.difference(record)
         if difference is None:
             return
-        message = (
-            f"{self.output}: was made with {difference}, and would be mixed with other pixels; choose another "
-            "output folder (this one can still be trained on) or delete it."
-        )
+        message = f"{self.output}: was made with {difference}, and would be mixed with other pixels; choose another "
+        message += "output folder (this one can still be trained on) or delete it."
         if dataclasses.replace(saved, code=record.code).difference(record) is not None:
             raise SeasError(message)
         self._outdated = message
 
     @property
     def is_current(self) -> bool:
-        """Whether it was made by this version of the code."""
+        """Whether this version of the code made it."""
         return not self._outdated
 
     def check_current(self) -> None:

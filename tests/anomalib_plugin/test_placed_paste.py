@@ -62,7 +62,7 @@ def test_shapes_and_places_are_those_of_seas(window_category: Path, window_run: 
     call = pipe.make_call(("crack",), DrawConfig())
     for index in range(2):
         planned = plan_image(("crack",), index, 0, range(len(read.normals)))
-        attempt = begin(call, Request(planned.seed, planned.reference), True)
+        attempt = begin(call, Request(planned.seed, planned.reference), "copy")
         expected = put_copies(attempt.before, attempt.spots[0], 1.0)
         image, mask = pool._paste(planned, attempt.before)
         assert np.array_equal(mask, attempt.spots[0].area(*mask.shape))

@@ -9,7 +9,8 @@ import torch
 
 from seas_aug.base.load import load_base
 from seas_aug.base.pretrain import twin_pool
-from seas_aug.base.pretrain.inpainting import InpaintingModule, InpaintingSettings, crop_around
+from seas_aug.base.pretrain.crops import crop_around
+from seas_aug.base.pretrain.inpainting import InpaintingModule, InpaintingSettings
 from seas_aug.base.pretrain.schedule import Budget, trapezoid
 from seas_aug.base.pretrain.twin_pool import TwinPool, TwinRecipe
 from seas_aug.base.renderer.twin import twin_words

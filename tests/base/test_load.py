@@ -12,7 +12,7 @@ from seas_aug.base import load
 from seas_aug.base.load import load_base
 from seas_aug.errors import SeasError
 from seas_aug.latents.codec import decode_latents, encode_latents, latent_scale, latent_shape
-from tests.tiny_base import tiny_dc_vae, write_base
+from tests.tiny_base import tiny_dc_vae, with_holes, write_base
 from tests.tiny_models import tiny_unet, tiny_vae
 
 
@@ -153,12 +153,15 @@ def test_unknown_bases():
 
 def test_other_predictions_and_layouts(tmp_path):
     folder = write_base(tmp_path / "velocity", prediction_type="v_prediction")
-    with pytest.raises(SeasError, match="predicts 'v_prediction', but the losses of SeaS need"):
+    assert load_base(str(folder)).scheduler.config.prediction_type == "v_prediction"
+    folder = write_base(tmp_path / "sample", prediction_type="sample")
+    with pytest.raises(SeasError, match="predicts 'sample'; give one that predicts noise"):
         load_base(str(folder))
     unet = tiny_unet(sample_size=8)
-    inpainting = type(unet).from_config(unet.config, in_channels=9)
-    with pytest.raises(SeasError, match="in_channels of its unet is 9, expected 4"):
-        load_base(str(write_base(tmp_path / "inpainting", inpainting)))
+    assert load_base(str(write_base(tmp_path / "inpainting", with_holes(unet)))).unet.config.in_channels == 9
+    depth = type(unet).from_config(unet.config, in_channels=5)
+    with pytest.raises(SeasError, match="in_channels of its unet is 5, expected 4 or 9; give a text-to-image or inp"):
+        load_base(str(write_base(tmp_path / "depth", depth)))
     with pytest.raises(SeasError, match="cross_attention_dim of its unet is 24, expected 16"):
         load_base(str(write_base(tmp_path / "wide", tiny_unet(sample_size=8, text_width=24))))
     oblong = type(unet).from_config(unet.config, sample_size=(8, 16))

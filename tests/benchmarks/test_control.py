@@ -73,7 +73,7 @@ def test_the_part_is_cut_as_the_window_is(tmp_path: Path) -> None:
 
 
 def test_the_command_counts_what_obeys(window_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def drawn(call: Any, seen: list[Any], seeds: list[int], copied: bool) -> Any:
+    def drawn(call: Any, seen: list[Any], seeds: list[int], kind: str, shapes: Any) -> Any:
         return seen, [(picture.mean(axis=2) < 90).astype(np.float32) for picture in seen]
 
     monkeypatch.setattr("seas_aug.draw.draw._draw_seen", drawn)  # what is drawn is the copy; its mask is what is dark

@@ -90,6 +90,7 @@ def _another(value):
         "constant": "cosine",
         "focal": "cross_entropy_dice",
         "image": "auto",
+        "reference": "hole",
         "crop": "squash",
         "images": "types",
         "empty": "normal",

@@ -53,9 +53,9 @@ def call_of(pipe, types=("crack",)):
 def test_the_share_of_images_that_start_from_a_copy(pipe):
     for share in (0.0, 0.3, 1.0):
         call = call_of(with_share(pipe, share))
-        copied = sum(call.starts_from_copy(seed) for seed in range(1000)) / 1000
+        copied = sum(call.start_of(seed) == "copy" for seed in range(1000)) / 1000
         assert copied == pytest.approx(share, abs=0.05 if 0 < share < 1 else 0)
-    assert not any(call_of(pipe, ()).starts_from_copy(seed) for seed in range(20))
+    assert {call_of(pipe, ()).start_of(seed) for seed in range(20)} == {"reference"}
 
 
 def test_surroundings_reach_a_sixteenth_of_the_side():
@@ -138,7 +138,7 @@ def test_images_that_are_drawn_again_keep_their_kind_of_start(pipe, monkeypatch)
     assert all(record.rejected == ("empty mask",) * record.retries for record in alone.records)
     call = call_of(pipe)
     assert [bool(record.copied_from) for record in alone.records] == [
-        call.starts_from_copy(record.seed) for record in alone.records
+        call.start_of(record.seed) == "copy" for record in alone.records
     ]
     assert len(alone.records) + len(alone.refused) == 8
     for batch_size in (3, 8):

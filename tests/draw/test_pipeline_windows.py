@@ -35,7 +35,7 @@ def pipe(window_run, monkeypatch):
 def perfect(pipe, monkeypatch):
     """It draws what it starts from, and its masks are what is dark: every pair is a good one."""
 
-    def drawn(call, seen, seeds, copied):
+    def drawn(call, seen, seeds, kind, shapes):
         return seen, [(picture.mean(axis=2) < 90).astype(np.float32) for picture in seen]
 
     monkeypatch.setattr(draw, "_draw_seen", drawn)
@@ -124,7 +124,7 @@ def test_what_the_gate_rejects_is_reported_by_its_reason(perfect, monkeypatch):
     with_sampling(perfect, max_retries=2)
 
     def drawing(change, **asked):
-        def drawn(call, seen, seeds, copied):
+        def drawn(call, seen, seeds, kind, shapes):
             marked = [(one.mean(axis=2) < 90).astype(np.float32) for one in seen]
             return change(seen, marked)
 

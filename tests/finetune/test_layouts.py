@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from seas_aug.config import DrawConfig
-from seas_aug.draw.draw import draw_first_window
+from seas_aug.config import AttentionConfig, DrawConfig
 from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.draw.reading import attention_heatmaps, mask_probabilities
+from seas_aug.draw.sample import draw_windows, drawing_hole
+from seas_aug.errors import SeasError
+from seas_aug.finetune.mask_module import MaskModule
 from seas_aug.finetune.run import finetune
+from seas_aug.latents.codec import encode_latents
 from seas_aug.latents.prediction import is_inpainting
-from tests.finetune.recording import recorded
+from tests.finetune.test_modules import make_batch
 from tests.tiny_base import SIZE, tiny_dc_vae, window_config, with_holes, write_base
 from tests.tiny_models import tiny_unet
 
@@ -46,13 +49,12 @@ def made(request, window_category, tmp_path_factory):
     """A run on a base of each layout."""
     folder = tmp_path_factory.mktemp("layout")
     base = make_base(folder / "base", request.param)
-    with recorded() as recording:
-        finetune(hole_config(window_category, folder / "run", base))
-    return request.param, folder / "run", recording
+    finetune(hole_config(window_category, folder / "run", base))
+    return request.param, folder / "run"
 
 
 def test_draws_reads_and_saves(made, tmp_path):
-    layout, run, _ = made
+    layout, run = made
     pipe = SeaSPipeline.from_pretrained(run)
     assert is_inpainting(pipe.unet) == (layout != "4 channels")
     settings = DrawConfig(gate=False)
@@ -73,27 +75,43 @@ def test_draws_reads_and_saves(made, tmp_path):
 
 
 def test_only_the_hole_is_drawn(made):
-    """Outside of it a window is what the autoencoder makes of the reference, whatever is drawn."""
-    _, run, _ = made
+    """Outside of it a window is what the autoencoder makes of the reference, whatever the prompt."""
+    _, run = made
     pipe = SeaSPipeline.from_pretrained(run)
-    from seas_aug.draw.attempt import Request
+    call = pipe.make_call(("crack",), DrawConfig())
+    pictures = (torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
+    shapes = torch.zeros(1, 1, SIZE, SIZE)
+    shapes[..., 12:20, 12:20] = 1
+    settings = dataclasses.replace(call.sampler, strength=1.0)
+    found = [
+        draw_windows(pipe, pictures, [1], prompt, False, settings, shapes)[0]
+        for prompt in (call.prompt, call.sampler.against)
+    ]
+    inside = drawing_hole(pipe, pictures, shapes, call.sampling).inside.bool()[0, 0]
+    assert 4 <= int(inside.sum()) < inside.numel() / 2
+    assert not torch.equal(found[0][..., inside], found[1][..., inside])
+    assert torch.equal(found[0][..., ~inside], found[1][..., ~inside])
+    assert torch.equal(found[0][..., ~inside], encode_latents(pipe.vae, pictures.float() / 127.5 - 1)[..., ~inside])
 
-    drawn = {}
-    for name in ("crack", "hole"):
-        call = pipe.make_call((name,), DrawConfig())
-        drawn[name] = draw_first_window(call, Request(1, 0))
-    assert drawn["crack"][1].shape == (3, SIZE, SIZE)
-    assert float((drawn["crack"][1] - drawn["crack"][0]).abs().max()) > 0
+
+def test_official_knows_no_holes(window_category, tmp_path):
+    base = make_base(tmp_path / "base", "9 channels")
+    config = hole_config(window_category, tmp_path / "run", base)
+    with pytest.raises(
+        SeasError, match="official calculates with text-to-image models that predict noise, and .* fills holes"
+    ):
+        finetune(dataclasses.replace(config, official=True))
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_masks_and_attention_are_read_in_the_whole_picture(made, monkeypatch):
-    layout, run, _ = made
+    layout, run = made
     pipe = SeaSPipeline.from_pretrained(run)
     inputs = []
     pipe.unet.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
     found = mask_probabilities(pipe, images, ["crack", "hole"])
-    heat = attention_heatmaps(pipe, images, ["crack", "hole"], attention=_read())
+    heat = attention_heatmaps(pipe, images, ["crack", "hole"], attention=AttentionConfig(resolutions=(8, 4)))
     assert found.shape == heat.shape == (2, 1, SIZE, SIZE)
     channels = pipe.unet.config.out_channels
     for given in inputs:
@@ -104,13 +122,10 @@ def test_masks_and_attention_are_read_in_the_whole_picture(made, monkeypatch):
 
 
 def test_the_mask_stage_is_not_told_where_defects_are(made):
-    layout, run, _ = made
+    layout, run = made
     if layout == "4 channels":
         pytest.skip("a text-to-image model is told nothing about holes")
     pipe = SeaSPipeline.from_pretrained(run)
-    from seas_aug.finetune.mask_module import MaskModule
-    from tests.finetune.test_modules import make_batch
-
     config = hole_config(run, run, run)
     module = MaskModule(pipe, config)
     inputs = []
@@ -119,9 +134,3 @@ def test_the_mask_stage_is_not_told_where_defects_are(made):
     channels = pipe.unet.config.out_channels
     assert inputs
     assert all(bool((given[:, channels] == 1).all()) for given in inputs)
-
-
-def _read():
-    from seas_aug.config import AttentionConfig
-
-    return AttentionConfig(resolutions=(8, 4))

@@ -18,6 +18,7 @@ from seas_aug.masks.training import (
     tell,
     with_normals,
 )
+from seas_aug.prompt.embedding import PromptEmbeddings
 from tests.tiny_models import tiny_unet, tiny_vae
 
 
@@ -138,8 +139,8 @@ def test_features_have_no_gradient_and_decode_the_anomalies_only():
     decoded = []
     vae.decoder.register_forward_pre_hook(lambda _, inputs: decoded.append(len(inputs[0])))
     noisy = torch.randn(5, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    context = torch.zeros(5, 7, 16)
-    low_and_mid, fine = read_features(unet, vae, noisy, torch.tensor([1, 2, 3, 4, 5]), context, 2)
+    prompts = PromptEmbeddings(torch.zeros(5, 7, 16), torch.zeros(5, 16), torch.zeros(5, 7))
+    low_and_mid, fine = read_features(unet, vae, noisy, torch.tensor([1, 2, 3, 4, 5]), prompts, 2)
     assert decoded == [2]
     assert [len(feature) for feature in low_and_mid] == [5, 5]
     assert [len(feature) for feature in fine] == [2, 2]
