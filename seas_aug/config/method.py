@@ -22,12 +22,16 @@ class PromptConfig:
         anomaly_tokens: tokens of each anomaly type (paper: 4).
         normal_word: word whose embedding the normal tokens start from.
         anomaly_word: word whose embedding the anomaly tokens start from.
+        by_name: the tokens of a type start from the words of its name that the base knows (``blowhole`` from ``hole``),
+            those of other types a little apart, so that prompts differ from the first update on. Off, as in the paper,
+            where all types start equal.
     """
 
     normal_tokens: int = 1
     anomaly_tokens: int = 4
     normal_word: str = "object"
     anomaly_word: str = "defect"
+    by_name: bool = False
 
     def __post_init__(self) -> None:
         check(self.normal_tokens >= 1, f"prompt.normal_tokens is {self.normal_tokens}; give at least 1.")

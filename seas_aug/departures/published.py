@@ -91,7 +91,13 @@ def published(dataset: Dataset) -> dict[str, Any]:
             "partly_marked": dataset != "mvtec",
             "num_normals": 60,
         },
-        "prompt": {"normal_tokens": 1, "anomaly_tokens": 4, "normal_word": "object", "anomaly_word": "defect"},
+        "prompt": {
+            "normal_tokens": 1,
+            "anomaly_tokens": 4,
+            "normal_word": "object",
+            "anomaly_word": "defect",
+            "by_name": False,
+        },
         "attention": {"resolutions": (32, 16), "include_up_blocks": False},
         "generator": {
             **stage,

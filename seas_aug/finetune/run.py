@@ -190,8 +190,9 @@ def _train_generator(
     """Stage 1; leaves a pipeline without masks in ``generator/``. Return the pictures, to go on with."""
     settings = config.generator
     prompt = UAPrompt(split.anomaly_types, config.prompt.normal_tokens, config.prompt.anomaly_tokens)
+    words = config.prompt
     embedding = add_prompt_tokens(
-        models.tokenizer, models.text_encoder, prompt, config.prompt.normal_word, config.prompt.anomaly_word
+        models.tokenizer, models.text_encoder, prompt, words.normal_word, words.anomaly_word, words.by_name
     )
     torch.manual_seed(config.seed)
     module = GeneratorModule(models, prompt, embedding, config, size)

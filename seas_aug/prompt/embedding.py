@@ -15,10 +15,14 @@ from torch import nn
 from torch.nn import functional
 
 from seas_aug.errors import SeasError
+from seas_aug.prompt.start_words import known_words
 from seas_aug.prompt.ua_prompt import UAPrompt
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, PreTrainedTokenizerBase
+
+_APART = 0.2
+"""Deviation of the noise that types start apart by, as a share of that of the embedding they start from."""
 
 
 class ExtendedTokenEmbedding(nn.Module):
@@ -71,11 +75,13 @@ def add_prompt_tokens(
     prompt: UAPrompt,
     normal_word: str = "object",
     anomaly_word: str = "defect",
+    by_name: bool = False,
 ) -> ExtendedTokenEmbedding:
     """Teach tokenizer and text encoder, both in place, the new words of a prompt.
 
     The new rows start from the mean embedding of a real word, as in the paper's code: all tokens of the anomaly types
-    start equal and part because they stand at different positions.
+    start equal and part because they stand at different positions. With ``by_name`` types start apart: from the words
+    of their names, or by a little noise.
 
     Args:
         tokenizer: CLIP tokenizer; gains one token for each new word.
@@ -83,6 +89,8 @@ def add_prompt_tokens(
         prompt: whose ``new_words`` are added, in their order.
         normal_word: word that the normal tokens start from.
         anomaly_word: word that the anomaly tokens start from.
+        by_name: the tokens of a type start from the words of its name that the base knows
+            (:func:`~seas_aug.prompt.start_words.known_words`) instead, where there are any.
 
     Returns:
         The embedding that now stands in ``text_encoder``; train its ``new_rows``.
@@ -103,11 +111,18 @@ def add_prompt_tokens(
             f"The tokenizer has {len(tokenizer)} tokens but the text encoder {embedding.num_embeddings}; "
             "load both from the same base model."
         )
-    starts = [normal_word] * len(prompt.normal_words)
-    starts += [anomaly_word] * (len(prompt.new_words) - len(prompt.normal_words))
-    rows = torch.stack([_word_embedding(tokenizer, embedding, word) for word in starts])
+    rows = [_word_embedding(tokenizer, embedding, normal_word)] * len(prompt.normal_words)
+    default = _word_embedding(tokenizer, embedding, anomaly_word)
+    noise = torch.Generator().manual_seed(0)
+    for name, tokens in prompt.token_table.items():
+        start = default
+        if by_name:
+            own = [_word_embedding(tokenizer, embedding, word) for word in known_words(tokenizer, name)]
+            apart = torch.randn(default.shape, generator=noise).to(default) * default.std() * _APART
+            start = apart + (torch.stack(own).mean(dim=0) if own else default)
+        rows += [start] * len(tokens)
     tokenizer.add_tokens(list(prompt.new_words))
-    extended = ExtendedTokenEmbedding(embedding, rows)
+    extended = ExtendedTokenEmbedding(embedding, torch.stack(rows))
     text_encoder.set_input_embeddings(extended)
     return extended
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from seas_aug.base.load import load_base
 from seas_aug.errors import SeasError
 from seas_aug.prompt import (
     ExtendedTokenEmbedding,
@@ -12,6 +13,7 @@ from seas_aug.prompt import (
     merge_prompt_tokens,
     pool_prompts,
 )
+from seas_aug.prompt.start_words import known_words
 from tests.tiny_models import TEXT_WIDTH, tiny_text_encoder, tiny_tokenizer
 
 PROMPT = UAPrompt(("crack", "hole"), 2, 3)
@@ -39,6 +41,37 @@ def test_new_rows_start_from_the_mean_of_the_word_pieces(models):
         pieces = tokenizer("object" if "ob" in word else "scar", add_special_tokens=False)["input_ids"]
         assert len(pieces) > 1
         torch.testing.assert_close(row, sum(table[piece] for piece in pieces) / len(pieces))
+
+
+def test_types_start_from_their_names_and_apart():
+    base = load_base("embedded")
+    prompt = UAPrompt(("blowhole", "crack_neck", "uneven", "break"), 1, 2)
+    table = base.text_encoder.get_input_embeddings().weight.detach().clone()
+
+    def row(word):
+        return table[base.tokenizer(word, add_special_tokens=False)["input_ids"]].mean(0)
+
+    extended = add_prompt_tokens(base.tokenizer, base.text_encoder, prompt, by_name=True)
+    starts = {name: extended.new_rows[1 + 2 * k].detach() for k, name in enumerate(prompt.anomaly_types)}
+    for name, word in (("blowhole", "hole"), ("crack_neck", "crack"), ("uneven", "defect"), ("break", "defect")):
+        away = {other: float((starts[name] - row(other)).norm()) for other in ("hole", "crack", "defect", "stain")}
+        assert min(away, key=away.get) == word, name
+    assert not torch.equal(starts["uneven"], starts["break"])
+    assert torch.equal(extended.new_rows[1], extended.new_rows[2])  # tokens of one type part by their positions
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("blowhole", ("hole",)),
+        ("Scratch-neck 2", ("scratch",)),
+        ("colour_change", ("colour", "change")),
+        ("short", ()),
+        ("b", ()),
+    ],
+)
+def test_words_of_a_name_that_the_base_knows(name, words):
+    assert known_words(load_base("embedded").tokenizer, name) == words
 
 
 def test_gradients_reach_only_the_new_rows_that_are_used(models):
