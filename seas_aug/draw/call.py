@@ -14,6 +14,7 @@ from seas_aug.draw.control import Control
 from seas_aug.draw.gate import GateLimits
 from seas_aug.draw.references import References
 from seas_aug.draw.sample import SamplerSettings
+from seas_aug.latents.prediction import is_inpainting
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,9 @@ class Call:
 
     def start_of(self, seed: int) -> Start:
         """Return what an image starts from, as its own seed decides once for all its draws."""
-        if self.composer.few_shot is None or not self.types:
+        if not self.types:  # a normal image: holes of an inpainting model are filled with new normal texture
+            return "hole" if is_inpainting(self.pipe.unet) else "reference"
+        if self.composer.few_shot is None:
             return "reference"
         if derive_seed(seed, "copied") / 2**SEED_BITS < self.sampling.copied_share:
             return "copy"

@@ -20,11 +20,13 @@ from seas_aug.draw.compose import Spot, put_copies
 from seas_aug.draw.gate import LEAST_FOUND, Candidate, check_pair_looks_right, check_size_and_count
 from seas_aug.draw.output import Pair, PairRecord, Refusal
 from seas_aug.draw.paste_back import carried_over, fade, in_own_format, paste_back, rim
+from seas_aug.draw.patches import normal_patches
 from seas_aug.draw.place import Surface
 from seas_aug.draw.reading import read_masks
 from seas_aug.draw.sample import SamplerSettings, decode_pictures, draw_windows
 from seas_aug.prompt.embedding import encode_prompts
 
+_HALF = 0.5
 _NEIGHBOURHOOD = 16  # a copied defect may spread by this fraction of the window's side
 
 
@@ -75,7 +77,7 @@ def draw_first_window(call: Call, request: Request) -> tuple[Tensor, Tensor]:
     place = spot.windows[0] if spot else window(0, 0, max(attempt.mask.shape), attempt.mask.shape)
     start = put_copies(attempt.before, spot, call.settings.severity) if spot and kind == "copy" else attempt.before
     seen = torch.from_numpy(view(start, place, call.image_size)).permute(2, 0, 1)
-    shapes = _shapes(call, [(attempt, spot, place)]) if spot and kind == "hole" else None
+    shapes = _holes(call, [(attempt, spot, place)], [request.noise_seed]) if spot and kind == "hole" else None
     settings = _sampler(call, kind)
     latents, _ = draw_windows(call.pipe, seen[None], [request.noise_seed], call.prompt, False, settings, shapes)
     return seen.float() / 255, decode_pictures(call.pipe, latents, call.grey)[0].float() / 255
@@ -123,12 +125,13 @@ def _draw_batch(call: Call, requests: list[Request], kind: Start) -> list[Pair |
         seen = [view(starts[row], place, call.image_size) for row, place in zip(active, places, strict=True)]
         seeds = [_window_seed(attempts[row].request.noise_seed, number) for row in active]
         entries = [(attempts[row], *queues[row][number][:2]) for row in active]
-        shapes = _shapes(call, entries) if kind == "hole" else None
-        drawn, probabilities = _draw_seen(call, seen, seeds, kind, shapes)
+        holes = _holes(call, entries, seeds) if kind == "hole" else None
+        drawn, probabilities = _draw_seen(call, seen, seeds, kind, holes)
         for slot, row in enumerate(active):
             spot, place, _ = queues[row][number]
+            hole = None if holes is None else holes[slot, 0].numpy()
             mask = _finish_window(
-                call, attempts[row], spot, place, starts[row], seen[slot], drawn[slot], probabilities[slot]
+                call, attempts[row], spot, place, starts[row], seen[slot], drawn[slot], probabilities[slot], hole
             )
             if kind == "copy":  # the next window of a long defect goes on from this one
                 place.cut(starts[row])[mask > 0] = place.cut(attempts[row].after)[mask > 0]
@@ -158,19 +161,21 @@ def _draw_seen(
     return drawn, [np.ascontiguousarray(probability[0].numpy()) for probability in probabilities]
 
 
-def _shapes(call: Call, entries: list[tuple[Attempt, Spot, Window]]) -> Tensor:
-    """Return the proposed shapes in windows, float32 ``[B, 1, S, S]`` of 0 and 1."""
+def _holes(call: Call, entries: list[tuple[Attempt, Spot, Window]], seeds: list[int]) -> Tensor:
+    """Return the proposed shapes in windows, or patches of a normal window, float32 ``[B, 1, S, S]`` of 0 and 1."""
     found = [
-        view_mask(spot.area(*attempt.mask.shape), place, call.image_size) if spot.shapes else None
-        for attempt, spot, place in entries
+        view_mask(spot.area(*attempt.mask.shape), place, call.image_size)
+        if spot.shapes
+        else normal_patches(seed, call.image_size)
+        for (attempt, spot, place), seed in zip(entries, seeds, strict=True)
     ]
-    whole = np.ones((call.image_size, call.image_size), np.uint8)
-    return torch.stack([torch.from_numpy(whole if one is None else one)[None] for one in found]).float()
+    return torch.stack([torch.from_numpy(one)[None] for one in found]).float()
 
 
 def _sampler(call: Call, kind: Start) -> SamplerSettings:
     strength = {"copy": call.sampling.copied_strength, "reference": call.sampling.strength, "hole": 1.0}[kind]
-    return dataclasses.replace(call.sampler, strength=strength)
+    sampling = call.sampling if call.types else dataclasses.replace(call.sampling, hole_reference="hidden")
+    return dataclasses.replace(call.sampler, strength=strength, sampling=sampling)
 
 
 def _finish_masks(call: Call, known: Tensor, images: Tensor) -> Tensor:
@@ -190,11 +195,15 @@ def _finish_window(
     seen: NDArray[np.uint8],
     drawn: NDArray[np.uint8],
     probability: NDArray[np.float32],
+    hole: NDArray[np.float32] | None,
 ) -> NDArray[np.uint8]:
     """Put one drawn window and its mask into the image; return the mask, uint8 ``[side, side]``."""
     result = carried_over(np.ascontiguousarray(place.cut(start)), seen, drawn)
     if not call.types:
-        paste_back(attempt.after, place, result, fade(place, *attempt.mask.shape))
+        weight = fade(place, *attempt.mask.shape)
+        if hole is not None:  # the rest stays as sharp as it is
+            weight = weight * rim((scale_pixels(hole, place.side, place.side) > _HALF).astype(np.uint8))
+        paste_back(attempt.after, place, result, weight)
         return np.zeros((place.side, place.side), np.uint8)
     area = spot.area(*attempt.mask.shape) if spot.shapes else None
     if attempt.is_shaped and area is not None:

@@ -74,6 +74,20 @@ def test_draws_reads_and_saves(made, tmp_path):
     assert all(np.array_equal(one, other) for one, other in zip(alone.masks, pairs.masks, strict=True))
 
 
+def test_normal_images_are_new_in_patches_and_real_between_them(made):
+    layout, run = made
+    pipe = SeaSPipeline.from_pretrained(run)
+    found = pipe(None, num_images=2, seed=3)
+    for image, reference, mask in zip(found.images, found.references, found.masks, strict=True):
+        changed = (image != reference).reshape(*mask.shape, -1).any(axis=-1)
+        assert not mask.any()
+        assert changed.any()
+        if layout != "4 channels":  # that redraws whole windows; where windows overlap, patches of both are new
+            assert changed.mean() < 0.9
+    alone = pipe(None, num_images=1, seed=4, batch_size=1)
+    assert np.array_equal(alone.images[0], found.images[1])
+
+
 def test_only_the_hole_is_drawn(made):
     """Outside of it a window is what the autoencoder makes of the reference, whatever the prompt."""
     _, run = made
