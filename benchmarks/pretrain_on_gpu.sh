@@ -14,15 +14,15 @@ pack)
     python -m seas_aug.base.pretrain pack_photographs --source "$2" --output .gpu/photographs.npz
     ;;
 run)
-    work=$(mktemp -d)
+    work=$(mktemp -d) SECONDS=0
     if [ -z "${SMALL:-}" ]; then
         python3 -m pip install -q --no-index --no-deps --no-compile --target /tmp/site .gpu/*.whl
         export PYTHONPATH=/tmp/site:.
-        workers=14 autoencoder="--steps 1200 --batch_size 64 --scenes 6000 --lr 1e-3" first=4096 each=16 most=100000
-        minutes=${MINUTES:-5.5} batch=256 steps=40000 rate=8e-4
+        workers=14 autoencoder="--steps 1000 --batch_size 64 --scenes 3000 --lr 1e-3" first=4096 each=16 most=100000
+        limit=${LIMIT:-540} batch=256 steps=40000 rate=8e-4 # seconds of the whole; the command may take 600
     else
         workers=1 autoencoder="--steps 3 --batch_size 4 --scenes 16" first=256 each=1 most=256
-        minutes=0 batch=4 steps=4 rate=8e-4
+        limit=0 batch=4 steps=4 rate=8e-4
     fi
     pretrain="python3 -m seas_aug.base.pretrain"
     date +%T
@@ -31,6 +31,9 @@ run)
     $pretrain normalise --start_from embedded-v6 --autoencoder "$work/autoencoder/final.ckpt" \
         --photographs .gpu/photographs.npz --output "$work/normalised" --twins "$((first < 512 ? 32 : 512))"
     date +%T
+    # The export takes half a minute; a machine that was slow so far trains for less.
+    minutes=$((limit ? (limit - 40 - SECONDS) : 0))
+    minutes=$(python3 -c "print($minutes / 60)")
     $pretrain inpainting --start_from "$work/normalised" --photographs .gpu/photographs.npz --output "$work/inpainting" \
         --steps $steps --minutes "$minutes" --workers $workers --settings.batch_size $batch --settings.lr $rate \
         --settings.first_twins $first --settings.twins_per_update $each --settings.most_twins $most

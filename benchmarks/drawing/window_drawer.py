@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from benchmarks.drawing.drawer import Pixels, Proposal, Reference
 from benchmarks.drawing.gate import Gate, GateRecord
 from benchmarks.drawing.windows import cut_windows
+from seas_aug.artifact.code import DRAWING, code_version
 from seas_aug.artifact.model_hash import find_model, model_hash
 from seas_aug.config import DrawConfig
 from seas_aug.data.images import to_model_range
 from seas_aug.data.windows import view, view_mask
 from seas_aug.draw.attempt import Request, Start
 from seas_aug.draw.compose import put_copies
-from seas_aug.draw.draw import begin, near
+from seas_aug.draw.draw import begin
 from seas_aug.draw.few_shot import FewShotDefects
 from seas_aug.draw.gate import Candidate, GateLimits, check_pair_looks_right
+from seas_aug.draw.holes import near
 from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.draw.reading import mask_probabilities
 from seas_aug.draw.sample import decode_pictures, draw_windows
@@ -30,7 +32,9 @@ from seas_aug.errors import SeasError
 from seas_aug.latents.codec import encode_latents
 
 _BATCH = 8
-_NAME = "window-1"  # of what this file does with a model; a change makes cached windows worthless
+_NAME = (
+    "window-1"  # of what this file does with a model; as the package's code, a change makes cached windows worthless
+)
 _MOST_RETRIES = 8
 _GATE_SIZE = 128  # of the embedded base's windows
 
@@ -57,7 +61,7 @@ class WindowDrawer:
         self.has_severity = not self.fills_holes
         if not self._pipe.sides:
             raise SeasError(f"{run}: the model sees whole images; measure it with version 0.1's drawer (whole).")
-        self.name = f"{_NAME}-{model_hash(folder)}"
+        self.name = f"{_NAME}-{model_hash(folder)}-{code_version(DRAWING)}"
         self.size = int(self._pipe.config.image_size)
         self.mask_threshold = float(self._pipe.sampling.mask_threshold)
 

@@ -30,7 +30,7 @@ class FewShotDataModule(lightning.LightningDataModule):
         num_steps: batches of the whole training (updates x accumulation).
         start_step: batches already done; the first batch given is number ``start_step`` of the sequence.
         variation: how the images are varied beyond turning; None means not.
-        twins: a varied batch has ``twin_image``, the anomaly images without their defects, in [-1, 1] too.
+        twins: a batch has ``twin_image`` too, the anomaly images without their defects, in [-1, 1].
     """
 
     def __init__(
@@ -50,8 +50,9 @@ class FewShotDataModule(lightning.LightningDataModule):
         start, items = start_step * batch_size, max(0, num_steps - start_step) * batch_size
         mixed = MixedDataset(pictures, config, items, seed, start)
         self.dataset: MixedDataset | VariedDataset = mixed
-        if variation is not None and variation.varies:
-            self.dataset = VariedDataset(mixed, variation, seed, start, twins)
+        unvaried = VariationConfig(paste_share=0.0, zoom_share=0.0, move=False, light=False)
+        if twins or (variation is not None and variation.varies):
+            self.dataset = VariedDataset(mixed, variation or unvaried, seed, start, twins)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return the batches in the order of the sequence (the dataset itself is shuffled)."""

@@ -28,7 +28,7 @@ class VariedDataset(Dataset[dict[str, Any]]):
         config: how much they are varied.
         seed: seed of the variations.
         start_item: position in the sequence of item 0.
-        twins: give each anomaly image a ``twin_image`` without its defect, where the light is not varied.
+        twins: give each anomaly image a ``twin_image`` without its defect.
     """
 
     def __init__(
@@ -74,8 +74,9 @@ class VariedDataset(Dataset[dict[str, Any]]):
         empty = torch.zeros_like(mask)
         normal, _, normal_changed = self._bent(item["normal_image"] / 2 + 0.5, empty, generator)
         if self._config.light:
-            image, normal = (vary_light(picture, generator) for picture in (image, normal))
-            twin = None  # under another lamp than the picture
+            both = vary_light(image if twin is None else torch.cat([image, twin]), generator)  # under the same lamp
+            image, twin = both[: len(image)], None if twin is None else both[len(image) :]
+            normal = vary_light(normal, generator)
         varied: dict[str, Any] = {"anomaly_image": image * 2 - 1, "mask": mask, "normal_image": normal * 2 - 1}
         if changed or pasted or self._config.light:
             varied["anomaly_index"] = -1

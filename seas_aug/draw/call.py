@@ -55,8 +55,8 @@ class Call:
         """Return what an image starts from, as its own seed decides once for all its draws."""
         if not self.types:  # a normal image: holes of an inpainting model are filled with new normal texture
             return "hole" if is_inpainting(self.pipe.unet) else "reference"
-        if self.composer.few_shot is None:
-            return "reference"
+        if self.composer.few_shot is None:  # a mask of the user's is all that a hole needs
+            return self.sampling.fill if self.control.gives_masks else "reference"
         if derive_seed(seed, "copied") / 2**SEED_BITS < self.sampling.copied_share:
             return "copy"
         return self.sampling.fill

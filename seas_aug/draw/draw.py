@@ -18,16 +18,15 @@ from seas_aug.draw.attempt import Attempt, Request, Start
 from seas_aug.draw.call import Call
 from seas_aug.draw.compose import Spot, put_copies
 from seas_aug.draw.gate import LEAST_FOUND, Candidate, check_pair_looks_right, check_size_and_count
+from seas_aug.draw.holes import NEIGHBOURHOOD, proposed_holes, reach_of, spread
 from seas_aug.draw.output import Pair, PairRecord, Refusal
 from seas_aug.draw.paste_back import carried_over, fade, in_own_format, paste_back, rim
-from seas_aug.draw.patches import normal_patches
 from seas_aug.draw.place import Surface
 from seas_aug.draw.reading import read_masks
 from seas_aug.draw.sample import SamplerSettings, decode_pictures, draw_windows
 from seas_aug.prompt.embedding import encode_prompts
 
 _HALF = 0.5
-_NEIGHBOURHOOD = 16  # a copied defect may spread by this fraction of the window's side
 
 
 def draw_all(call: Call, requests: list[Request], batch_size: int) -> list[Pair | Refusal]:
@@ -77,7 +76,7 @@ def draw_first_window(call: Call, request: Request) -> tuple[Tensor, Tensor]:
     place = spot.windows[0] if spot else window(0, 0, max(attempt.mask.shape), attempt.mask.shape)
     start = put_copies(attempt.before, spot, call.settings.severity) if spot and kind == "copy" else attempt.before
     seen = torch.from_numpy(view(start, place, call.image_size)).permute(2, 0, 1)
-    shapes = _holes(call, [(attempt, spot, place)], [request.noise_seed]) if spot and kind == "hole" else None
+    shapes = proposed_holes(call, [(attempt, spot, place)], [request.noise_seed]) if spot and kind == "hole" else None
     settings = _sampler(call, kind)
     latents, _ = draw_windows(call.pipe, seen[None], [request.noise_seed], call.prompt, False, settings, shapes)
     return seen.float() / 255, decode_pictures(call.pipe, latents, call.grey)[0].float() / 255
@@ -125,7 +124,7 @@ def _draw_batch(call: Call, requests: list[Request], kind: Start) -> list[Pair |
         seen = [view(starts[row], place, call.image_size) for row, place in zip(active, places, strict=True)]
         seeds = [_window_seed(attempts[row].request.noise_seed, number) for row in active]
         entries = [(attempts[row], *queues[row][number][:2]) for row in active]
-        holes = _holes(call, entries, seeds) if kind == "hole" else None
+        holes = proposed_holes(call, entries, seeds) if kind == "hole" else None
         drawn, probabilities = _draw_seen(call, seen, seeds, kind, holes)
         for slot, row in enumerate(active):
             spot, place, _ = queues[row][number]
@@ -161,20 +160,11 @@ def _draw_seen(
     return drawn, [np.ascontiguousarray(probability[0].numpy()) for probability in probabilities]
 
 
-def _holes(call: Call, entries: list[tuple[Attempt, Spot, Window]], seeds: list[int]) -> Tensor:
-    """Return the proposed shapes in windows, or patches of a normal window, float32 ``[B, 1, S, S]`` of 0 and 1."""
-    found = [
-        view_mask(spot.area(*attempt.mask.shape), place, call.image_size)
-        if spot.shapes
-        else normal_patches(seed, call.image_size)
-        for (attempt, spot, place), seed in zip(entries, seeds, strict=True)
-    ]
-    return torch.stack([torch.from_numpy(one)[None] for one in found]).float()
-
-
 def _sampler(call: Call, kind: Start) -> SamplerSettings:
     strength = {"copy": call.sampling.copied_strength, "reference": call.sampling.strength, "hole": 1.0}[kind]
-    sampling = call.sampling if call.types else dataclasses.replace(call.sampling, hole_reference="hidden")
+    sampling = call.sampling
+    if not call.types:  # patches as they are, of which nothing is known
+        sampling = dataclasses.replace(sampling, hole_reference="hidden", hole_shape="exact")
     return dataclasses.replace(call.sampler, strength=strength, sampling=sampling)
 
 
@@ -207,7 +197,7 @@ def _finish_window(
         return np.zeros((place.side, place.side), np.uint8)
     area = spot.area(*attempt.mask.shape) if spot.shapes else None
     if attempt.is_shaped and area is not None:
-        probability = probability * near(view_mask(area, place, call.image_size))
+        probability = probability * reach_of(call, view_mask(area, place, call.image_size), attempt.start)
     probability = scale_pixels(probability, place.side, place.side)
     mask = (probability > call.sampling.mask_threshold).astype(np.uint8)
     if attempt.own_mask is not None and area is not None:
@@ -230,19 +220,6 @@ def _room(attempt: Attempt, place: Window) -> NDArray[np.float32]:
     if attempt.allowed is None:
         return np.ones((place.side, place.side), np.float32)
     return place.cut(attempt.allowed).astype(np.float32)
-
-
-def near(area: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the surroundings of copied defects, ``[S, S]`` of 0 and 1: a mask cannot lie anywhere else.
-
-    Args:
-        area: where the defects are, uint8 ``[S, S]`` of 0 and 1.
-    """
-    return _spread(area, max(1, area.shape[-1] // _NEIGHBOURHOOD))
-
-
-def _spread(area: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.dilate(area, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), dtype=np.uint8)
 
 
 def _cut_off(drawn: NDArray[np.float32], before: NDArray[np.uint8], mask: NDArray[np.uint8], side: int) -> float:
@@ -299,9 +276,9 @@ def _reasons(call: Call, attempt: Attempt) -> list[str]:
             np.ascontiguousarray(pixels[around]) for pixels in (attempt.after, attempt.before, attempt.mask)
         )
         if len(attempt.spots) > 1 and (attempt.is_shaped or attempt.own_mask is not None):
-            mine = mask * _spread(np.ascontiguousarray(area[around]), max(1, spot.windows[0].side // _NEIGHBOURHOOD))
+            mine = mask * spread(np.ascontiguousarray(area[around]), max(1, spot.windows[0].side // NEIGHBOURHOOD))
             # The others in this window are neither part of its mask nor change outside of it.
-            others = _spread(mask - mine, 3 + mask.shape[0] // 64) * (1 - mine)
+            others = spread(mask - mine, 3 + mask.shape[0] // 64) * (1 - mine)
             after, mask = np.where(others[..., None] > 0, before, after), mine
         candidate = Candidate(
             after,

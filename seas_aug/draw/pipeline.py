@@ -20,6 +20,7 @@ from seas_aug.draw.control import Control, resize_of_run
 from seas_aug.draw.draw import draw_all, draw_first_window
 from seas_aug.draw.few_shot import FewShotDefects
 from seas_aug.draw.gate import GateLimits
+from seas_aug.draw.holes import check_means_something
 from seas_aug.draw.one_device import OneDevicePipeline, check_one_device, with_exact_masks
 from seas_aug.draw.output import SeaSPipelineOutput
 from seas_aug.draw.references import References, are_grey, load_references, named, own_references
@@ -275,6 +276,7 @@ class SeaSPipeline(OneDevicePipeline):
         """
         self._check_supported(settings)
         bank, sampling = bank or self._references(), sampling or self._chosen_sampling(settings)
+        check_means_something(settings, sampling)
         prompt = self.prompt.anomaly_prompt(*types) if types else self.prompt.normal_prompt()
         return Call(
             pipe=self,

@@ -13,7 +13,7 @@ from diffusers import DPMSolverMultistepScheduler
 from seas_aug.data.seeds import derive_seed
 from seas_aug.errors import SeasError
 from seas_aug.latents.codec import decode_latents, latent_shape, latent_statistics
-from seas_aug.latents.hole import Hole, exact_hole, hidden_latents, make_hole, whole_hole
+from seas_aug.latents.hole import MARGIN, Hole, exact_hole, hidden_latents, make_hole, whole_hole
 from seas_aug.latents.prediction import is_inpainting, predict
 from seas_aug.latents.random_holes import coarse_hole
 from seas_aug.latents.start import first_step, official_start_latent, start_latent
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from seas_aug.prompt.embedding import PromptEmbeddings
 
 
-_MARGIN = 1  # cells by which a hole reaches beyond its shape
-_SPARE = 0.3  # of a coarse hole beyond the shape, in sizes of the shape
+COARSE_SPARE = 0.3
+"""By how many sizes of the shape a coarse hole reaches beyond it on each side."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,15 @@ def draw_windows(
     embeddings = encode_prompts(pipe.tokenizer, pipe.text_encoder, prompts)
     total = torch.zeros(len(starts), 1, *starts.shape[-2:])
     timesteps = scheduler.timesteps[begin:]
+    whole = None
+    if hole is None and is_inpainting(pipe.unet):
+        whole = whole_hole(hidden_latents(pipe.vae, starts.shape[-1]), len(latents))
     for index, timestep in enumerate(timesteps):
         read_mask = defects and hole is None and index >= len(timesteps) - sampling.mask_steps
         if hole is not None and noises is not None and not is_inpainting(pipe.unet):
             around = start_latent(scheduler, hole.reference, noises.to(device), timestep)
             latents = hole.inside * latents + (1 - hole.inside) * around
-        noise, probability = _predict(pipe, latents, timestep, embeddings, settings, read_mask, hole)
+        noise, probability = _predict(pipe, latents, timestep, embeddings, settings, read_mask, hole or whole)
         if probability is not None:
             total += probability / sampling.mask_steps
         latents = scheduler.step(noise, timestep, latents).prev_sample
@@ -124,9 +127,9 @@ def drawing_hole(pipe: Any, pictures: Tensor, shapes: Tensor, sampling: Sampling
     images = (picture[None].to(device).float() / 127.5 - 1 for picture in pictures)  # one by one: no pixel depends on
     latents = torch.cat([latent_statistics(pipe.vae, image)[0] for image in images])  # how many are drawn together
     side = latents.shape[-1]
-    mask = exact_hole(shapes.to(device), side, _MARGIN)
+    mask = exact_hole(shapes.to(device), side, MARGIN)
     if sampling.hole_shape == "coarse":
-        spare = torch.full((len(mask), 4), _SPARE, device=device)
+        spare = torch.full((len(mask), 4), COARSE_SPARE, device=device)
         mask = coarse_hole(mask > 0, spare, torch.zeros(len(mask), dtype=torch.bool, device=device))
     hidden = hidden_latents(pipe.vae, pictures.shape[-1])
     return make_hole(mask, latents, hidden, sampling.hole_reference == "seen" or not is_inpainting(pipe.unet))
@@ -227,8 +230,6 @@ def _predict(
             shown = None
             if hole is not None:
                 shown = hole.rows(slice(number * count, (number + 1) * count)).repeat(len(prompts.context))
-            elif is_inpainting(pipe.unet):
-                shown = whole_hole(hidden_latents(pipe.vae, pipe.config.image_size), len(inputs))
             predicted = predict(pipe.unet, inputs, timestep.to(chunk.device), prompts.repeat_each(count), shown)
             conditional, against = predicted[:count], predicted[-count:]
             noises.append(against + guidance * (conditional - against))

@@ -20,10 +20,10 @@ from seas_aug.data.seeds import derive_seed
 from seas_aug.finetune.latent_cache import LatentCache
 from seas_aug.finetune.optimiser import adamw
 from seas_aug.latents.codec import latent_shape
-from seas_aug.latents.hole import hidden_latents, make_hole
+from seas_aug.latents.hole import MARGIN, hidden_latents, make_hole
 from seas_aug.latents.prediction import is_inpainting, predict, prediction_target
 from seas_aug.latents.random_holes import draw_holes
-from seas_aug.losses.da import da_loss
+from seas_aug.losses.da import VISIBLE_TIMESTEP, da_loss
 from seas_aug.losses.defect import defect_noise_loss
 from seas_aug.losses.hole import hole_noise_loss
 from seas_aug.losses.na import noise_loss
@@ -90,7 +90,7 @@ class GeneratorModule(lightning.LightningModule):
         clean = self._encode(batch, generator, count)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
         steps = self.models.scheduler.config.num_train_timesteps
-        timesteps = draw_timesteps(count, steps, self.config, generator).to(clean.device)
+        timesteps = draw_timesteps(count, steps, self.config, generator, is_inpainting(self.unet)).to(clean.device)
         target = prediction_target(self.models.scheduler, clean, noise, timesteps)
         noisy = self.models.scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
         dropped = torch.rand(count, generator=generator) < settings.prompt_dropout
@@ -138,14 +138,13 @@ class GeneratorModule(lightning.LightningModule):
         count, settings = len(batch["anomaly_type"]), self.config.generator
         # A normal picture gets the hole of another one's defect, turned, so that no hole stands for a defect.
         shapes = torch.cat([batch["mask"], batch["mask"].roll(1, 0).flip(-1)])
-        holes = draw_holes(shapes, step.clean.shape[-1], settings.holes, generator)
-        twins = batch.get("twin_image")
-        reference = step.clean if twins is None else torch.cat([self._twins(batch, generator), step.clean[count:]])
-        seen = holes.seen if twins is not None else holes.seen & (torch.arange(2 * count, device=self.device) >= count)
-        hole = make_hole(holes.mask, reference, self._hidden, seen)
+        holes = draw_holes(shapes, step.clean.shape[-1], settings.holes, generator, MARGIN)
+        reference = torch.cat([self._twins(batch, generator), step.clean[count:]])
+        hole = make_hole(holes.mask, reference, self._hidden, holes.seen)
         # Rows that the DA loss reads come first.
-        order = torch.argsort(holes.whole[:count].int(), descending=True, stable=True)
-        number = int(holes.whole[:count].sum())
+        supervised = holes.whole[:count] & (step.timesteps[:count] < VISIBLE_TIMESTEP)
+        order = torch.argsort(supervised.int(), descending=True, stable=True)
+        number = int(supervised.sum())
         everything = torch.cat([order, torch.arange(count, 2 * count, device=order.device)])
         read = self.config.attention
         alignment = torch.zeros((), device=step.clean.device)
@@ -202,17 +201,18 @@ class GeneratorModule(lightning.LightningModule):
         return adamw(groups, settings, len(self.prompt.anomaly_types))
 
 
-def visited_timesteps(steps: int, config: FineTuneConfig) -> int:
+def visited_timesteps(steps: int, config: FineTuneConfig, holes: bool = False) -> int:
     """Return how many timesteps, from 0 on, sampling can visit: those up to its strength, rounded by its grid.
 
     Args:
         steps: timesteps of the noise schedule.
         config: ``generator.limit_timesteps`` off, or ``official`` (which starts from almost pure noise), means all.
+        holes: whether the base fills holes, in which nothing but noise is at first.
     """
     if config.official or not config.generator.limit_timesteps:
         return steps
     sampling = config.sampling
-    if sampling.fill == "hole":
+    if holes or sampling.fill == "hole":
         return steps
     # The steps that read the mask are always taken, and the start is the nearest step of the grid.
     strengths = [sampling.strength, *([sampling.copied_strength] if sampling.copied_share else [])]
@@ -220,7 +220,9 @@ def visited_timesteps(steps: int, config: FineTuneConfig) -> int:
     return min(steps, math.ceil((share + 0.5 / sampling.num_inference_steps) * steps))
 
 
-def draw_timesteps(count: int, steps: int, config: FineTuneConfig, generator: torch.Generator) -> Tensor:
+def draw_timesteps(
+    count: int, steps: int, config: FineTuneConfig, generator: torch.Generator, holes: bool = False
+) -> Tensor:
     """Draw the timesteps of B anomaly and then B normal images, int64 ``[2 B]``.
 
     Args:
@@ -229,8 +231,9 @@ def draw_timesteps(count: int, steps: int, config: FineTuneConfig, generator: to
         config: ``generator.low_noise_share`` of the anomaly images get a timestep below ``masks.max_timestep``, all
             others one of those that sampling visits (paper: always any).
         generator: source of randomness.
+        holes: whether the base fills holes.
     """
-    timesteps = torch.randint(0, visited_timesteps(steps, config), (2 * count,), generator=generator)
+    timesteps = torch.randint(0, visited_timesteps(steps, config, holes), (2 * count,), generator=generator)
     low = torch.randint(0, min(config.masks.max_timestep, steps), (count,), generator=generator)
     chosen = torch.rand(count, generator=generator) < config.generator.low_noise_share
     return torch.cat([torch.where(chosen, low, timesteps[:count]), timesteps[count:]])

@@ -291,7 +291,9 @@ def _pipeline(
         image_size=size,
         official=config.official,
         base=models.name,
-        max_timestep=visited_timesteps(int(models.scheduler.config.num_train_timesteps), config),
+        max_timestep=visited_timesteps(
+            int(models.scheduler.config.num_train_timesteps), config, is_inpainting(models.unet)
+        ),
         max_mask_timestep=mask_timesteps(int(models.scheduler.config.num_train_timesteps), config),
         windows=list(sides),
         resize=config.data.resize,

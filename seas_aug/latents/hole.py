@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+MARGIN = 2
+"""Cells by which a hole reaches beyond its shape in fine-tuning and drawing: so far a twin may differ around it."""
+
+
 @dataclass(frozen=True)
 class Hole:
     """The condition of B pictures.

@@ -33,7 +33,9 @@ class RandomHoles:
     seen: Tensor
 
 
-def draw_holes(mask: Tensor, side: int, shares: HoleConfig, generator: torch.Generator) -> RandomHoles:
+def draw_holes(
+    mask: Tensor, side: int, shares: HoleConfig, generator: torch.Generator, least_margin: int = 0
+) -> RandomHoles:
     """Draw a hole around every shape.
 
     Args:
@@ -41,10 +43,11 @@ def draw_holes(mask: Tensor, side: int, shares: HoleConfig, generator: torch.Gen
         side: h = w, of the latents.
         shares: of the kinds.
         generator: on the CPU.
+        least_margin: cells around an exact shape; more are drawn, up to two.
     """
     count, device = len(mask), mask.device
     kind = torch.rand(count, generator=generator)
-    margin = torch.randint(0, _WIDEST_MARGIN + 1, (count,), generator=generator)
+    margin = torch.randint(least_margin, _WIDEST_MARGIN + 1, (count,), generator=generator)
     seen = torch.rand(count, generator=generator) < shares.seen
     spare = _LEAST_SPARE + (_MOST_SPARE - _LEAST_SPARE) * torch.rand(count, 4, generator=generator)
     round_ = torch.rand(count, generator=generator) < 0.5

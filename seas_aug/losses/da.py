@@ -15,6 +15,8 @@ from seas_aug.losses.mask_size import official_mask, shrink_mask
 
 # A flat map of side 32 has the value 1/1024 everywhere; a thousandth of that is no longer structure to amplify.
 _EPSILON = 1e-6
+VISIBLE_TIMESTEP = 400
+"""Well above it noise outweighs the latents (alpha bar is 0.5 near 360), and attention has nothing to find."""
 _TINY = 1e-12
 
 

@@ -81,7 +81,7 @@ def add_prompt_tokens(
 
     The new rows start from the mean embedding of a real word, as in the paper's code: all tokens of the anomaly types
     start equal and part because they stand at different positions. With ``by_name`` types start apart: from the words
-    of their names, or by a little noise.
+    of their names where the base knows them, and by a little noise.
 
     Args:
         tokenizer: CLIP tokenizer; gains one token for each new word.

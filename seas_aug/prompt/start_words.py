@@ -25,7 +25,8 @@ def known_words(tokenizer: PreTrainedTokenizerBase, anomaly_type: str) -> tuple[
     """
     found = []
     for word in re.findall(r"[a-z]{3,}", anomaly_type.lower()):
-        endings = (word[start:] for start in range(max(1, len(word) - _SHORTEST + 1)))
+        shortest = max(_SHORTEST, -(-len(word) // 2))  # any short ending is a token of a large vocabulary
+        endings = (word[start:] for start in range(max(1, len(word) - shortest + 1)))
         known = next((ending for ending in endings if _is_one_token(tokenizer, ending)), None)
         if known is not None:
             found.append(known)

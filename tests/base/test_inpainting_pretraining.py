@@ -23,7 +23,7 @@ def module(tmp_path_factory):
     base.vae.eval().requires_grad_(False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(twin_pool, "_CHUNK", 8)
-        pool = TwinPool(folder / "twins", TwinRecipe("v6", "", first_seed=11, size=64), base.vae, most=8)
+        pool = TwinPool(folder / "twins", TwinRecipe("v6", "", "", first_seed=11, size=64), None, base.vae, most=8)
         list(pool.grow(8))
     torch.manual_seed(0)
     made = InpaintingModule(pool, pool, InpaintingSettings(), Budget(100), twin_words(), folder / "tokenizer")
@@ -71,14 +71,16 @@ def test_crops_show_the_shape_and_belong_together():
     mask = torch.zeros(6, 1, 32, 32)
     for row, (top, left) in enumerate([(0, 0), (28, 28), (4, 20), (16, 16), (0, 30), (31, 0)]):
         mask[row, 0, top : top + 3, left : left + 3] = 1
-    plane = torch.arange(64.0).reshape(1, 1, 1, 8, 8).expand(6, 2, 3, 8, 8).clone()
+    # Row, side, channel and place can be read off every value.
+    plane = torch.arange(6 * 2 * 3 * 64.0).reshape(6, 2, 3, 8, 8)
     cut, latents, places = crop_around(mask, plane, 4, torch.Generator().manual_seed(3))
     assert cut.shape == (6, 1, 16, 16)
     assert latents.shape == (6, 2, 3, 4, 4)
     assert bool(cut.flatten(1).any(1).all())
     assert torch.equal(plane[:, 0][places], latents[:, 0])
     for row in range(6):
-        top, left = divmod(int(latents[row, 0, 0, 0, 0]), 8)
+        top, left = divmod(int(latents[row, 0, 0, 0, 0]) % 64, 8)
+        assert torch.equal(latents[row], plane[row, :, :, top : top + 4, left : left + 4])
         assert torch.equal(cut[row], mask[row, :, 4 * top : 4 * top + 16, 4 * left : 4 * left + 16])
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
@@ -90,7 +92,7 @@ def test_photographs_that_are_not_there(tmp_path):
         pack_photographs(tmp_path, tmp_path / "out.npz")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def small_chunks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seas_aug.base.pretrain.twin_pool._CHUNK", 4)
@@ -99,22 +101,38 @@ def small_chunks():
 
 def test_pools_grow_are_kept_and_alike_with_processes(tmp_path, small_chunks, packed):
     vae = load_base("embedded").vae.eval()
-    recipe = TwinRecipe("v6", str(packed), first_seed=3, size=32)
-    alone = TwinPool(tmp_path / "alone", recipe, vae, most=10)
+    recipe = TwinRecipe("v6", "packed", "1", first_seed=3, size=32)
+    alone = TwinPool(tmp_path / "alone", recipe, packed, vae, most=10)
     assert [len(chunk.prompts) for chunk in alone.grow(5)] == [4, 4]
     assert len(alone) == 8
     assert alone.latents.shape == (8, 2, 8, 8, 8)
     assert not list(alone.grow(8))
     assert len(list(alone.grow(100))) == 1  # 10, in whole chunks, and no more
-    again = TwinPool(tmp_path / "alone", recipe, unused(vae), most=10)
+    again = TwinPool(tmp_path / "alone", recipe, packed, unused(vae), most=10)
     list(again.grow(12))
     assert torch.equal(again.latents, alone.latents)
     assert torch.equal(again.masks, alone.masks)
     assert again.prompts == alone.prompts
     with pytest.raises(SeasError, match="holds other twins"):
-        TwinPool(tmp_path / "alone", TwinRecipe("v6", "", first_seed=3, size=32), vae, most=10)
+        TwinPool(tmp_path / "alone", TwinRecipe("v6", "", "1", first_seed=3, size=32), None, vae, most=10)
     twin = render_twin(3 + 5, 32, Photographs(packed))
     assert np.array_equal(alone.masks[5, 0].numpy(), twin.mask)
+
+
+def test_twins_of_processes_are_those_of_one(tmp_path, packed):
+    """The size of a chunk is that of the package, since a new process knows no patched one."""
+    vae = load_base("embedded").vae.eval()
+    recipe = TwinRecipe("v6", "packed", "1", first_seed=5, size=16)
+    several = TwinPool(tmp_path / "several", recipe, packed, vae, most=256, workers=1)
+    try:
+        chunk = next(several.grow(1))
+    finally:
+        several.close()
+    for row in (0, 100, 255):
+        twin = render_twin(5 + row, 16, Photographs(packed))
+        assert np.array_equal(chunk.masks[row, 0].numpy(), twin.mask)
+        assert chunk.prompts[row] == twin_prompts(twin, np.random.default_rng((1, 5 + row)))
+    assert copy.deepcopy(several) is several
 
 
 def unused(vae):

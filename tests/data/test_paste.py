@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seas_aug.data.paste import paste_defect
+from seas_aug.data.paste import paste_defect, without_defect
 
 
 def generator(seed=0):
@@ -42,3 +42,16 @@ def test_paste_changes_nothing_far_from_the_mask(size, seed):
     pasted = paste_defect(defect, mask, normal)
     assert pasted.min() >= 0 and pasted.max() <= 1
     assert torch.equal(pasted[:, 6:], normal[:, 6:])
+
+
+def test_a_defect_is_taken_out_and_nothing_else_changes():
+    generator = torch.Generator().manual_seed(0)
+    normal = 0.5 + 0.1 * torch.rand(3, 64, 64, generator=generator)
+    image, mask = 0.8 * normal, torch.zeros(1, 64, 64)  # darker as a whole
+    mask[:, 20:30, 24:40] = 1
+    image = torch.where(mask > 0, torch.zeros_like(image), image)
+    twin = without_defect(image, mask, normal)
+    inside = mask[0] > 0
+    torch.testing.assert_close(twin[:, inside], 0.8 * normal[:, inside], rtol=0.05, atol=0.01)
+    far = torch.nn.functional.max_pool2d(mask, 17, 1, 8)[0] == 0
+    assert torch.equal(twin[:, far], image[:, far])

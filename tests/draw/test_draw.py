@@ -15,7 +15,8 @@ from seas_aug.data.decode import as_rgb
 from seas_aug.data.windows import Window
 from seas_aug.draw.attempt import Attempt, Request
 from seas_aug.draw.compose import Spot, put_copies
-from seas_aug.draw.draw import _reasons, near
+from seas_aug.draw.draw import _reasons
+from seas_aug.draw.holes import near
 from seas_aug.draw.pipeline import SeaSPipeline
 from seas_aug.draw.place import Place, Surface
 from seas_aug.draw.shape import cut_shape

@@ -60,6 +60,7 @@ def test_draws_reads_and_saves(made, tmp_path):
     settings = DrawConfig(gate=False)
     pairs = pipe("crack", num_images=3, seed=4, settings=settings, batch_size=3)
     assert len(pairs.images) + len(pairs.refused) == 3
+    assert pairs.images
     for image, mask, reference, record in zip(pairs.images, pairs.masks, pairs.references, pairs.records, strict=True):
         assert image.shape == reference.shape
         changed = (image != reference).reshape(*mask.shape, -1).any(axis=-1)
@@ -72,6 +73,14 @@ def test_draws_reads_and_saves(made, tmp_path):
     assert len(alone.images) == len(pairs.images)
     assert all(np.array_equal(one, other) for one, other in zip(alone.images, pairs.images, strict=True))
     assert all(np.array_equal(one, other) for one, other in zip(alone.masks, pairs.masks, strict=True))
+
+
+def test_what_has_no_meaning_in_a_hole_is_refused(made):
+    _, run = made
+    pipe = SeaSPipeline.from_pretrained(run)
+    for settings in (DrawConfig(severity=0.5), DrawConfig(strength=0.5)):
+        with pytest.raises(SeasError, match=r"is 0\.5, but this model draws from nothing in a hole"):
+            pipe("crack", settings=settings)
 
 
 def test_normal_images_are_new_in_patches_and_real_between_them(made):

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from torch.utils.data import DataLoader
 
+from seas_aug.artifact.code import code_version
 from seas_aug.base.load import base_hash, load_base
 from seas_aug.base.pretrain.architecture import LATENT_CHANNELS, NATIVE_SIZE
 from seas_aug.base.pretrain.autoencoder import AutoencoderModule
@@ -33,6 +34,7 @@ from seas_aug.base.pretrain.schedule import Budget
 from seas_aug.base.pretrain.twin_pool import TwinPool, TwinRecipe
 from seas_aug.base.renderer.photographs import Photographs, pack_photographs
 from seas_aug.base.renderer.twin import twin_words
+from seas_aug.data.decode import content_hash
 
 _HELD_OUT_SEED = 10_000_000
 _INPAINTING = InpaintingSettings()
@@ -42,7 +44,8 @@ _NORMAL_SHARE = 0.3  # of the scenes that the detail branch learns from
 def _trainer(folder: Path, steps: int, precision: str, threads: int | None, ema_decay: float) -> lightning.Trainer:
     if threads:
         torch.set_num_threads(threads)
-    averaging = [EMAWeightAveraging(decay=ema_decay)] if ema_decay else []
+    where = "cuda" if torch.cuda.is_available() else None  # else it would average beside the GPU
+    averaging = [EMAWeightAveraging(device=where, decay=ema_decay)] if ema_decay else []
     return lightning.Trainer(
         max_steps=steps,
         precision=precision,  # type: ignore[arg-type]
@@ -180,7 +183,7 @@ def inpainting(
         start_from: base whose autoencoder is kept and whose U-Net and text encoder are trained on.
         from_scratch: keep the autoencoder alone.
         output: folder for twins, checkpoints and the log.
-        photographs: packed file of ``pack``; none trains on rendered surfaces alone.
+        photographs: packed file of ``pack_photographs``; none trains on rendered surfaces alone.
         settings: batches, holes, learning rate, seed.
         steps: optimiser updates at most.
         minutes: end after so many minutes; 0 means after ``steps``.
@@ -195,9 +198,11 @@ def inpainting(
     base = load_base(start_from)
     vae = base.vae.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu")
     materials = [] if photographs is None else Photographs(photographs).materials
-    recipe = TwinRecipe(base_hash(start_from), str(photographs or ""), 100_000_000 * settings.seed)
-    pool = TwinPool(output / "twins", recipe, vae, settings.most_twins, workers)
-    held_out = TwinPool(output / "held_out", replace(recipe, first_seed=_HELD_OUT_SEED), vae, 512, workers)
+    packed = "" if photographs is None else content_hash(photographs)
+    recipe = TwinRecipe(base_hash(start_from), packed, code_version(["base/renderer"]), 100_000_000 * settings.seed)
+    pool = TwinPool(output / "twins", recipe, photographs, vae, settings.most_twins, workers)
+    other = replace(recipe, first_seed=_HELD_OUT_SEED)
+    held_out = TwinPool(output / "held_out", other, photographs, vae, 512, workers)
     module = InpaintingModule(pool, held_out, settings, budget, twin_words(materials), output / "tokenizer")
     if not from_scratch:
         module.continue_from(base)

@@ -28,10 +28,12 @@ def crop_around(
     """
     count, whole = len(mask), latents.shape[-1]
     scale = mask.shape[-1] // whole
-    shown = torch.multinomial(mask.flatten(1).cpu(), 1, generator=generator)[:, 0]  # a pixel of the shape
+    marked = mask.flatten(1) > 0
+    wanted = (torch.rand(count, generator=generator).to(mask.device) * marked.sum(dim=1)).long()
+    shown = (marked.cumsum(dim=1) > wanted[:, None]).int().argmax(dim=1)  # a pixel of the shape
     at = torch.stack([shown // mask.shape[-1], shown % mask.shape[-1]], dim=1) // scale
-    shift = torch.randint(side, (count, 2), generator=generator)
-    first = (at - shift).clamp(0, whole - side).to(mask.device)
+    shift = torch.randint(side, (count, 2), generator=generator).to(mask.device)
+    first = (at - shift).clamp(0, whole - side)
     cells, pixels = (torch.arange(length, device=mask.device) for length in (side, side * scale))
     row = torch.arange(count, device=mask.device)[:, None, None]
 

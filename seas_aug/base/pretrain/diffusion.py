@@ -33,14 +33,13 @@ from seas_aug.base.pretrain.scenes import to_range
 from seas_aug.base.pretrain.schedule import adamw_with_cosine
 from seas_aug.base.renderer.scene import all_words, render_scene
 from seas_aug.errors import SeasError
-from seas_aug.losses import da_loss, noise_loss
+from seas_aug.losses import noise_loss
+from seas_aug.losses.da import VISIBLE_TIMESTEP, da_loss
 from seas_aug.prompt.ua_prompt import token_positions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Well above it, noise outweighs the latents (alpha bar is 0.5 near timestep 360), and attention has nothing to find.
-_VISIBLE_TIMESTEP = 400
 _WORDS = "embeddings.token_embedding.weight"
 
 
@@ -202,7 +201,7 @@ class DiffusionModule(lightning.LightningModule):
         noise = torch.randn(batch["latent"].shape, generator=generator)
         words = [supervised_words(prompt) for prompt in batch["prompt"]]
         # Only where a word names a defect and the noise leaves something of it to be seen; those rows go first.
-        useful = kept & (timesteps < _VISIBLE_TIMESTEP) & torch.tensor([found is not None for found in words])
+        useful = kept & (timesteps < VISIBLE_TIMESTEP) & torch.tensor([found is not None for found in words])
         order = torch.argsort(useful.int(), descending=True, stable=True)
         latent, mask = batch["latent"][order.to(batch["latent"].device)], batch["mask"][order.to(batch["mask"].device)]
         timesteps, noise = timesteps[order].to(latent.device), noise[order].to(latent.device)

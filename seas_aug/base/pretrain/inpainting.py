@@ -35,7 +35,7 @@ from seas_aug.data.seeds import derive_seed
 from seas_aug.latents.hole import Hole, hidden_latents, make_hole
 from seas_aug.latents.prediction import predict, prediction_target
 from seas_aug.latents.random_holes import draw_holes
-from seas_aug.losses import da_loss
+from seas_aug.losses.da import VISIBLE_TIMESTEP, da_loss
 from seas_aug.losses.hole import hole_noise_loss
 from seas_aug.prompt.embedding import PromptEmbeddings, pool_prompts
 from seas_aug.prompt.ua_prompt import token_positions
@@ -43,8 +43,6 @@ from seas_aug.prompt.ua_prompt import token_positions
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Well above it, noise outweighs the latents (alpha bar is 0.5 near timestep 360), and attention has nothing to find.
-_VISIBLE_TIMESTEP = 400
 _WORDS = "embeddings.token_embedding.weight"
 
 
@@ -64,7 +62,7 @@ class InpaintingSettings:
         da_weight: weight of the DA loss.
         first_twins: twins before the first update.
         twins_per_update: further twins with each update, up to ``most_twins``.
-        most_twins: how many there will ever be; 32 KB of memory each.
+        most_twins: how many there will ever be; 48 KB of memory each.
         seed: of weights, batches and twins.
     """
 
@@ -123,7 +121,7 @@ class InpaintingModule(lightning.LightningModule):
         self._prompts = {id(pool): _Prompts(self.tokenizer), id(held_out): _Prompts(self.tokenizer)}
 
     def continue_from(self, base: BaseModels) -> None:
-        """Take over U-Net and text encoder of a text-to-image base; inputs and words that it lacks start at zero.
+        """Take over U-Net and text encoder of a base; inputs and words that it lacks start at zero.
 
         Args:
             base: of the same widths.
@@ -132,8 +130,9 @@ class InpaintingModule(lightning.LightningModule):
         first = self.unet.state_dict()["conv_in.weight"].clone().zero_()
         first[:, : rows["conv_in.weight"].shape[1]] = rows["conv_in.weight"]
         self.unet.load_state_dict({**rows, "conv_in.weight": first}, strict=False)
-        torch.nn.init.zeros_(self.unet.class_embedding.linear_2.weight)
-        torch.nn.init.zeros_(self.unet.class_embedding.linear_2.bias)
+        if "class_embedding.linear_2.weight" not in rows:
+            torch.nn.init.zeros_(self.unet.class_embedding.linear_2.weight)
+            torch.nn.init.zeros_(self.unet.class_embedding.linear_2.bias)
         encoders: list[Any] = [self.text_encoder, base.text_encoder]
         mine, theirs = (encoder.get_input_embeddings().weight for encoder in encoders)
         embedding, known = mine.detach().clone(), base.tokenizer.get_vocab()
@@ -159,8 +158,8 @@ class InpaintingModule(lightning.LightningModule):
         timesteps = torch.randint(0, self.scheduler.config.num_train_timesteps, (count,), generator=generator)
         timesteps = timesteps.to(batch.clean.device)
         noise = torch.randn(batch.clean.shape, generator=generator).to(batch.clean)
-        order = torch.argsort((batch.supervised & (timesteps < _VISIBLE_TIMESTEP)).int(), descending=True, stable=True)
-        number = int((batch.supervised & (timesteps < _VISIBLE_TIMESTEP)).sum())
+        order = torch.argsort((batch.supervised & (timesteps < VISIBLE_TIMESTEP)).int(), descending=True, stable=True)
+        number = int((batch.supervised & (timesteps < VISIBLE_TIMESTEP)).sum())
         clean, noise, timesteps = batch.clean[order], noise[order], timesteps[order]
         tokens, hole, half = batch.tokens[order], batch.hole.rows(order), count // 2
         hidden = self.text_encoder(tokens).last_hidden_state

@@ -16,6 +16,8 @@ from seas_aug.base.load import load_base
 from seas_aug.base.pretrain.diffusion import LatentPool
 from seas_aug.base.pretrain.schedule import adamw_with_cosine
 from seas_aug.config import MaskConfig, SamplingConfig
+from seas_aug.latents.hole import hidden_latents, whole_hole
+from seas_aug.latents.prediction import is_inpainting
 from seas_aug.masks.features import read_features
 from seas_aug.masks.predictor import MaskPredictor, probabilities
 from seas_aug.masks.training import mask_losses
@@ -90,7 +92,10 @@ class MaskPretraining(lightning.LightningModule):
         noisy = self.models.scheduler.add_noise(latents, noise, timesteps)
         prompts = [*batch["defect_prompt"], *batch["normal_prompt"]]
         embeddings = encode_prompts(self.models.tokenizer, self.models.text_encoder, prompts)
-        return read_features(self.models.unet, self.models.vae, noisy, timesteps, embeddings.detach(), count)
+        models, hole = self.models, None
+        if is_inpainting(models.unet):
+            hole = whole_hole(hidden_latents(models.vae, models.image_size), len(noisy))
+        return read_features(models.unet, models.vae, noisy, timesteps, embeddings.detach(), count, hole=hole)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         """Return the loss of refined and coarse masks."""

@@ -75,13 +75,14 @@ def normalise(
         start_from: base with an ``AutoencoderDC``.
         autoencoder: checkpoint of stage 1 whose autoencoder takes the place of the base's.
         output: folder of the new base.
-        photographs: packed file of ``pack``.
+        photographs: packed file of ``pack_photographs``.
         twins: over how many the statistics are taken.
     """
     base = load_base(start_from)
     if autoencoder is not None:
+        factor = float(base.vae.config.scaling_factor)  # the U-Net knows latents of this scale
         base.vae = load_autoencoder(autoencoder).cpu()
-        base.vae.register_to_config(scaling_factor=1.0)
+        base.vae.register_to_config(scaling_factor=factor)
     surfaces = None if photographs is None else Photographs(photographs)
     sums, count = torch.zeros(2, base.vae.config.latent_channels, dtype=torch.float64), 0
     base.vae.eval()

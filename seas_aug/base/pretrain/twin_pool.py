@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CHUNK = 256  # twins rendered, encoded and saved at a time
 _AHEAD = 4  # chunks in the making for each process
 _ENCODED = 32  # pictures encoded at a time
-_photographs: Photographs | None = None  # of a rendering process
+_photographs: tuple[str, Photographs | None] = ("", None)  # of a rendering process: path and content
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,16 @@ class TwinRecipe:
     """What a pool is made of.
 
     Attributes:
-        autoencoder: checkpoint or base whose autoencoder encodes, with a fingerprint of it.
-        photographs: packed file, empty for none.
+        autoencoder: fingerprint of the base whose autoencoder encodes.
+        photographs: fingerprint of the packed file, empty for none.
+        renderer: version of the code that renders.
         first_seed: twin ``i`` has the seed ``first_seed + i``.
         size: side of the pictures in pixels.
     """
 
     autoencoder: str
     photographs: str
+    renderer: str
     first_seed: int
     size: int = NATIVE_SIZE
 
@@ -69,6 +71,7 @@ class TwinPool:
     Args:
         folder: where chunks are kept for a later run.
         recipe: what they are made of.
+        photographs: packed file of the recipe, or None.
         vae: the autoencoder of the recipe, on the device that the latents are kept on.
         most: how many twins there will ever be.
         workers: rendering processes; 0 renders in this one.
@@ -77,8 +80,11 @@ class TwinPool:
         SeasError: the folder holds twins of another recipe.
     """
 
-    def __init__(self, folder: Path, recipe: TwinRecipe, vae: Any, most: int, workers: int = 0) -> None:
+    def __init__(
+        self, folder: Path, recipe: TwinRecipe, photographs: Path | None, vae: Any, most: int, workers: int = 0
+    ) -> None:
         self.folder, self.recipe, self.vae = Path(folder), recipe, vae
+        self._photographs = "" if photographs is None else str(photographs)
         self.prompts: list[tuple[str, str]] = []
         self.device = next(vae.parameters()).device
         self._most = -(-most // _CHUNK) * _CHUNK
@@ -92,6 +98,10 @@ class TwinPool:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> TwinPool:
+        """Return the pool itself: a copy of the module that averages its weights needs no twins of its own."""
+        return self
 
     @property
     def latents(self) -> Tensor:
@@ -161,11 +171,11 @@ class TwinPool:
 
     def _rendered(self, number: int) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
         if not self._workers:
-            _start_rendering(self.recipe.photographs)
+            _start_rendering(self._photographs)
             return _render(self.recipe, number)
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                self._workers, multiprocessing.get_context("spawn"), _start_rendering, (self.recipe.photographs,)
+                self._workers, multiprocessing.get_context("spawn"), _start_rendering, (self._photographs,)
             )
         last = min(number + _AHEAD * self._workers, self._most // _CHUNK)
         for ahead in range(number, last):
@@ -177,15 +187,14 @@ class TwinPool:
 def _start_rendering(photographs: str) -> None:
     global _photographs  # noqa: PLW0603  # a process keeps them
     cv2.setNumThreads(1)
-    if photographs and _photographs is None:
-        _photographs = Photographs(Path(photographs))
+    if photographs != _photographs[0]:
+        _photographs = photographs, Photographs(Path(photographs)) if photographs else None
 
 
 def _render(recipe: TwinRecipe, number: int) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
     """Return pictures uint8 ``[n, 2, S, S, 3]`` (normal, defect), masks bool ``[n, S, S]`` and prompts of a chunk."""
     first = recipe.first_seed + number * _CHUNK
-    photographs = _photographs if recipe.photographs else None
-    twins = [render_twin(seed, recipe.size, photographs) for seed in range(first, first + _CHUNK)]
+    twins = [render_twin(seed, recipe.size, _photographs[1]) for seed in range(first, first + _CHUNK)]
     pictures = np.stack([np.stack([twin.reference, twin.image]) for twin in twins])
     prompts = [twin_prompts(twin, np.random.default_rng((1, first + row))) for row, twin in enumerate(twins)]
     return pictures, np.stack([twin.mask for twin in twins]), prompts

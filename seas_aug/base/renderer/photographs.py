@@ -32,7 +32,9 @@ class Photographs:
 
     def __init__(self, path: Path) -> None:
         if not Path(path).is_file():
-            message = f"photographs {path}: no such file; make it with 'python -m seas_aug.base.pretrain pack'."
+            message = (
+                f"photographs {path}: no such file; make it with 'python -m seas_aug.base.pretrain pack_photographs'."
+            )
             raise SeasError(message)
         with np.load(path, allow_pickle=False) as packed:
             data, ends, self._nouns = packed["data"], packed["ends"], [str(noun) for noun in packed["nouns"]]
