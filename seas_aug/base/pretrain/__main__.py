@@ -34,7 +34,6 @@ from seas_aug.base.pretrain.schedule import Budget
 from seas_aug.base.pretrain.twin_pool import TwinPool, TwinRecipe
 from seas_aug.base.renderer.photographs import Photographs, pack_photographs
 from seas_aug.base.renderer.twin import twin_words
-from seas_aug.data.decode import content_hash
 
 _HELD_OUT_SEED = 10_000_000
 _INPAINTING = InpaintingSettings()
@@ -197,8 +196,9 @@ def inpainting(
         torch.set_num_threads(threads)
     base = load_base(start_from)
     vae = base.vae.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    materials = [] if photographs is None else Photographs(photographs).materials
-    packed = "" if photographs is None else content_hash(photographs)
+    surfaces = None if photographs is None else Photographs(photographs)
+    materials = [] if surfaces is None else surfaces.materials
+    packed = "" if surfaces is None else surfaces.fingerprint
     recipe = TwinRecipe(base_hash(start_from), packed, code_version(["base/renderer"]), 100_000_000 * settings.seed)
     pool = TwinPool(output / "twins", recipe, photographs, vae, settings.most_twins, workers)
     other = replace(recipe, first_seed=_HELD_OUT_SEED)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,9 @@ class Photographs:
     Args:
         path: packed file of :func:`pack_photographs`.
 
+    Attributes:
+        fingerprint: hash of the pictures.
+
     Raises:
         SeasError: there is no such file.
     """
@@ -38,6 +42,7 @@ class Photographs:
             raise SeasError(message)
         with np.load(path, allow_pickle=False) as packed:
             data, ends, self._nouns = packed["data"], packed["ends"], [str(noun) for noun in packed["nouns"]]
+        self.fingerprint = hashlib.sha256(data.tobytes()).hexdigest()[:16]
         starts = [0, *ends[:-1].tolist()]
         # Decoded once: a cut is drawn in a fraction of the time that decoding takes.
         self._pictures = [
