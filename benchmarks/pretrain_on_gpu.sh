@@ -1,5 +1,5 @@
 #!/bin/bash
-# Pretrains the embedded base, version 7, on one lent GPU in under nine minutes.
+# Pretrains the embedded base, version 7, on one lent GPU, made to end within nine minutes (tried on a CPU only).
 #   here:    benchmarks/pretrain_on_gpu.sh pack ../shared/textures     (once: wheels and photographs into .gpu, git-ignored)
 #   there:   benchmarks/pretrain_on_gpu.sh run                        (carry .gpu; the base comes back as $OUT/v7.tar.*)
 #   trial:   SMALL=1 OUT=/tmp/trial benchmarks/pretrain_on_gpu.sh run  (the same on a CPU, a few updates of each stage)

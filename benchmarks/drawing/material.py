@@ -157,7 +157,7 @@ class _Studio:
             "on": content_of(proposals),
             "prompts": [list(types) for types in prompts],
             "seeds": seeds,
-            "from_reference": {"own": False, "seen": True, "hidden": "hidden"}[reference],
+            "reference": reference,
             "severity": severity,
         }
         return self.cache.get(made_by, lambda: self.drawer.draw(proposals, prompts, seeds, reference, severity))

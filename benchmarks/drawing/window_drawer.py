@@ -32,9 +32,7 @@ from seas_aug.errors import SeasError
 from seas_aug.latents.codec import encode_latents
 
 _BATCH = 8
-_NAME = (
-    "window-1"  # of what this file does with a model; as the package's code, a change makes cached windows worthless
-)
+_NAME = "window-1"  # of what this file does with a model; a change makes cached windows worthless
 _MOST_RETRIES = 8
 _GATE_SIZE = 128  # of the embedded base's windows
 

@@ -50,9 +50,9 @@ class FewShotDataModule(lightning.LightningDataModule):
         start, items = start_step * batch_size, max(0, num_steps - start_step) * batch_size
         mixed = MixedDataset(pictures, config, items, seed, start)
         self.dataset: MixedDataset | VariedDataset = mixed
-        unvaried = VariationConfig(paste_share=0.0, zoom_share=0.0, move=False, light=False)
-        if twins or (variation is not None and variation.varies):
-            self.dataset = VariedDataset(mixed, variation or unvaried, seed, start, twins)
+        varied = variation or VariationConfig(paste_share=0.0, zoom_share=0.0, move=False, light=False)
+        if twins or varied.varies:
+            self.dataset = VariedDataset(mixed, varied, seed, start, twins)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return the batches in the order of the sequence (the dataset itself is shuffled)."""

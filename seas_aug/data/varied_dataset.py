@@ -59,17 +59,16 @@ class VariedDataset(Dataset[dict[str, Any]]):
         pasted = float(torch.rand((), generator=generator)) < self._config.paste_share
         grounds = torch.randint(0, self.mixed.pictures.num_normals, (self._candidates,), generator=generator).tolist()
         twin: torch.Tensor | None = None
-        if pasted:
+        if pasted or self._twins:
             # A normal of its own: the item's one is the counterexample and should differ by more than the defect.
             turn = self.mixed.draw(index).normal_augmentation
             ground = _best_fitting(image, mask, [self.mixed.normal(one, turn) / 2 + 0.5 for one in grounds])
+        if pasted:
             surface, *_ = self._bent(ground, torch.zeros_like(mask), generator)
             if self._config.move:
                 image, mask = move_defect(image, mask, generator)
             image, twin = paste_defect(image, mask, surface), surface
         elif self._twins:
-            turn = self.mixed.draw(index).normal_augmentation
-            ground = _best_fitting(image, mask, [self.mixed.normal(one, turn) / 2 + 0.5 for one in grounds])
             twin = without_defect(image, mask, ground)
         empty = torch.zeros_like(mask)
         normal, _, normal_changed = self._bent(item["normal_image"] / 2 + 0.5, empty, generator)

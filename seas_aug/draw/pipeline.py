@@ -128,11 +128,8 @@ class SeaSPipeline(OneDevicePipeline):
         folder = Path(path)
         folder = folder / "model" if (folder / "model" / "model_index.json").is_file() else folder
         if not (folder / "model_index.json").is_file():
-            message = (
-                f"{path} holds no fine-tuned model (no model_index.json); give the folder that was the --output of "
-                "'seas-aug finetune', after it has finished."
-            )
-            raise SeasError(message)
+            message = f"{path} holds no fine-tuned model (no model_index.json); give the folder that was the --output "
+            raise SeasError(message + "of 'seas-aug finetune', after it has finished.")
         check_one_device(kwargs.get("device_map"))
         kwargs["torch_dtype"] = with_exact_masks(kwargs.get("torch_dtype"))
         try:
